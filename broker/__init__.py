@@ -1,0 +1,1 @@
+"""The contract between the roles, and the carriers that fulfil it."""

@@ -1,0 +1,1 @@
+"""One small object each; dispatcher/pipeline.py puts them in order."""

@@ -1,0 +1,1 @@
+"""One small object each; ingress/pipeline.py puts them in order."""

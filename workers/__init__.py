@@ -1,0 +1,1 @@
+"""What must not stand in a request's way: audit, health probes, alerts, callbacks."""
