@@ -1,7 +1,8 @@
 """What a carrier of messages must do, whichever it is.
 
 Callbacks, not coroutines, on the path of every message: a task or a future per message would cost
-more than the hop itself. Every callback runs on the event loop, never inside the call that caused it.
+more than the hop itself. Every callback runs on the event loop, never inside the call that caused
+it.
 """
 
 from collections.abc import Callable, Sequence
@@ -50,8 +51,8 @@ class Delivery(Protocol):
     def give_back(self) -> None:
         """Not started: back into its queue, for others.
 
-        An idempotent message goes to the front and counts as redelivered. Another one goes to the end
-        as a fresh copy, so that nobody has to doubt whether it was executed.
+        An idempotent message goes to the front and counts as redelivered. Another one goes to the
+        end as a fresh copy, so that nobody has to doubt whether it was executed.
         """
 
     def retry(self) -> None:
@@ -77,8 +78,8 @@ OnState = Callable[[ConnectionState], None]
 class Broker(Protocol):
     """Carries envelopes to dispatchers and replies home.
 
-    An async context manager. Entering starts it without waiting for the broker: ``connected`` waits.
-    What was declared and subscribed is declared and subscribed again after each reconnect.
+    An async context manager. Entering starts it without waiting for the broker; ``connected``
+    waits. What was declared and subscribed is declared and subscribed again after each reconnect.
     """
 
     async def __aenter__(self) -> Self:
@@ -95,7 +96,7 @@ class Broker(Protocol):
         """Hear of each change of ``state``."""
 
     async def connected(self) -> None:
-        """Return as soon as the state is CONNECTED and all that was declared and subscribed stands."""
+        """Return once the state is CONNECTED and all that was declared and subscribed stands."""
 
     async def declare(self, queues: Sequence[RequestQueue]) -> None:
         """See to it that the request queues exist, now (if connected) and after each reconnect."""
@@ -115,9 +116,10 @@ class Broker(Protocol):
         """Deliver the replies that are sent to this ingress node's reply queue."""
 
     def reply(self, to: str, reply: Reply, deadline: float) -> None:
-        """Send a reply to a reply queue; dropped and counted when the queue is gone or at the deadline.
+        """Send a reply; dropped and counted when its queue is gone or its deadline has passed.
 
-        Sent before an ``ack`` that follows on the same broker, so that a reply is never lost to it.
+        ``to`` is the queue's name, ``topology.reply_queue(node)``, as ``Envelope.reply_to`` has it.
+        Sent before an ``ack`` that follows on the same broker, so that no reply is lost to it.
         """
 
 

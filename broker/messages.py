@@ -31,11 +31,12 @@ class Principal(msgspec.Struct, frozen=True, array_like=True, gc=False):
 class Envelope(msgspec.Struct, frozen=True, array_like=True, gc=False, kw_only=True):
     """One request on its way to a dispatcher.
 
-    ``id`` is request id and correlation id in one. ``path`` is what the client asked for, as matched;
-    ``target`` the path and query for the upstream, relative to the service's base URL. ``headers`` are
-    ready to forward, but for what only the caller of the upstream knows (Host, lengths, deadline).
-    ``deadline`` is absolute, in Unix seconds. ``idempotent`` allows redelivery and retries; without it
-    the message is settled before the call and never executed twice. ``attempt`` counts deliveries.
+    ``id`` is the correlation id. ``path`` is what the client asked for, as matched; ``target`` the
+    path and query for the upstream, relative to the service's base URL. ``headers`` are ready to
+    forward, but for what only the caller of the upstream knows (Host, lengths, deadline).
+    ``deadline`` is absolute, in Unix seconds. ``idempotent`` allows redelivery and retries; without
+    it the message is settled before the call and never executed twice. ``attempt`` counts them.
+    ``reply_to`` is the name of a reply queue.
     """
 
     version: int = VERSION

@@ -1,4 +1,4 @@
-"""Names and limits of the queues: one for each service and tier, one for each ingress node's replies."""
+"""Names and limits of the queues: one for each service and tier, one for a node's replies."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 REQUEST_EXCHANGE = "gateway.requests"
 DEAD_LETTER_QUEUE = "gateway.dead-letters"
 DEAD_LETTER_LIMIT = 10_000
+DEAD_LETTER_LIMIT_BYTES = 256 * 1024**2
 REPLY_QUEUE_PREFIX = "gateway.replies."
 REPLY_QUEUE_EXPIRES_MS = 60_000  # how long the replies of an ingress that is away are kept
 REPLY_QUEUE_LIMIT = 100_000

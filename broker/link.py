@@ -1,0 +1,419 @@
+"""One live connection to RabbitMQ, from its opening to its end.
+
+A link has three channels: one for topology and what is rare, one in confirm mode for publishing,
+one for deliveries, their settlements and replies. The last two are the fast path, and it comes in
+two kinds: over the lane, and over plain aio-pika, so that the lane's gain stays measured.
+"""
+
+import asyncio
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Self, cast
+
+import aio_pika
+import aiormq
+from aio_pika.abc import ConnectionParameter
+from aiormq.abc import DeliveredMessage
+from pamqp import commands as spec
+from pamqp.common import Arguments
+from yarl import URL
+
+from broker.contract import OnPublished, Published
+from broker.lane import OnMessage, OnReturn
+from broker.transport import LaneProtocol, LaneTransportFactory
+
+log = logging.getLogger(__name__)
+
+RPC_TIMEOUT = 5.0  # seconds for connecting, and for every answer of the broker
+HEARTBEAT = 10  # seconds, where the URL is silent
+_UNLIMITED_FRAME = 2**31
+_REPLY_ADDRESSES = 1000  # ingress nodes come and go, each with a name of its own
+
+
+class _Connection(aio_pika.Connection):
+    """An aio-pika connection over a transport of our own."""
+
+    PARAMETERS = (
+        *aio_pika.Connection.PARAMETERS,
+        ConnectionParameter(
+            name="transport_factory", parser=lambda factory: factory, is_kwarg=True
+        ),
+    )
+
+
+async def _no_consumer(_: DeliveredMessage) -> None:
+    """Stands for a consumer whose deliveries the lane takes before aiormq sees them."""
+
+
+class LinkError(ConnectionError):
+    """The broker refused, stayed silent, or the connection ended: the link is of no more use."""
+
+
+@asynccontextmanager
+async def _answered() -> AsyncIterator[None]:
+    """Whatever way the client library fails, and silence beyond RPC_TIMEOUT: a LinkError."""
+    try:
+        async with asyncio.timeout(RPC_TIMEOUT):
+            yield
+    except TimeoutError as error:
+        raise LinkError(f"no answer within {RPC_TIMEOUT:g} s") from error
+    except (aiormq.exceptions.AMQPError, OSError, RuntimeError) as error:
+        raise LinkError(f"{type(error).__name__}: {error}") from error
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        # aiormq ends what waits on a connection that is lost by cancelling it.
+        raise LinkError("the connection ended") from error
+
+
+class Link(ABC):
+    """A connection with its channels; unusable as soon as ``closed`` is done.
+
+    Every coroutine raises LinkError, within RPC_TIMEOUT.
+    """
+
+    _connection: aio_pika.Connection
+    _protocol: LaneProtocol
+    _control: aiormq.abc.AbstractChannel
+    _publishing: aiormq.abc.AbstractChannel
+    _delivering: aiormq.abc.AbstractChannel
+
+    def __init__(self, publish_timeout: float) -> None:
+        self.publish_timeout = publish_timeout
+        self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.on_blocked: Callable[[bool], None] = lambda blocked: None
+        self.on_cancelled: Callable[[str], None] = lambda consumer_tag: None
+        self.on_unroutable: OnReturn = lambda routing_key, message_id: None
+        self.on_reply_dropped: OnReturn = lambda queue, message_id: None
+        self._consume_lock = asyncio.Lock()
+
+    # --- life -----------------------------------------------------------------------------------
+
+    @classmethod
+    async def open(cls, url: str, publish_timeout: float) -> Self:
+        """Connect and open the channels."""
+        link = cls(publish_timeout)
+        address = URL(url)
+        if "heartbeat" not in address.query:
+            address = address.update_query(heartbeat=HEARTBEAT)
+        factory = LaneTransportFactory()
+        connection = _Connection(address, transport_factory=factory)
+        try:
+            async with _answered():
+                await connection.connect()
+                link._connection, link._protocol = connection, factory.protocol
+                await link._open_channels()
+        except BaseException:
+            with suppress(LinkError):
+                async with _answered():
+                    await connection.close()
+            raise
+        return link
+
+    async def _open_channels(self) -> None:
+        transport = cast(aio_pika.abc.UnderlayConnection, self._connection.transport)
+        tune = transport.connection.connection_tune
+        self._protocol.frame_max = tune.frame_max or _UNLIMITED_FRAME
+        self._protocol.on_blocked = lambda blocked: self.on_blocked(blocked)
+        self._protocol.lost.add_done_callback(self._end)
+        self._control = await self._open_channel(confirms=True)
+        self._publishing = await self._open_channel(confirms=True)
+        self._delivering = await self._open_channel(confirms=False)
+        self._publishing.closing.add_done_callback(self._end)
+        self._delivering.closing.add_done_callback(self._end)
+        self._delivering.on_consumer_cancel_callbacks.add(self._cancelled)
+
+    async def _open_channel(self, *, confirms: bool) -> aiormq.abc.AbstractChannel:
+        channel = self._connection.channel(publisher_confirms=confirms, on_return_raises=confirms)
+        await channel.initialize(timeout=RPC_TIMEOUT)
+        return await channel.get_underlay_channel()
+
+    def _end(self, _: object) -> None:
+        if not self.closed.done():
+            self.closed.set_result(None)
+
+    def _cancelled(self, frame: spec.Basic.Cancel) -> None:
+        if frame.consumer_tag:
+            self.on_cancelled(frame.consumer_tag)
+
+    async def close(self) -> None:
+        """Send what was settled, then leave; never raises."""
+        self.flush()
+        try:
+            async with _answered():
+                await self._connection.close()
+        except LinkError:
+            self._protocol.abort()
+        self._end(None)
+        self.abandon()
+
+    @property
+    def blocked(self) -> bool:
+        """Whether the broker takes no messages for now."""
+        return self._protocol.blocked
+
+    @property
+    def can_publish(self) -> bool:
+        """Whether a message that is sent now would leave soon."""
+        return not self._protocol.blocked and self._protocol.writable and not self.closed.done()
+
+    # --- topology, and what is rare -------------------------------------------------------------
+
+    async def declare_exchange(self, name: str) -> None:
+        """A durable direct exchange."""
+        async with _answered():
+            await self._control.exchange_declare(name, exchange_type="direct", durable=True)
+
+    async def declare_queue(self, name: str, arguments: Arguments) -> None:
+        """A durable queue; one that exists with other arguments stays as it is, with a warning."""
+        async with _answered():
+            try:
+                await self._control.queue_declare(name, durable=True, arguments=arguments)
+            except aiormq.exceptions.ChannelPreconditionFailed:
+                log.warning(
+                    "queue %s exists with other limits; they hold until it is deleted", name
+                )
+                self._control = await self._open_channel(confirms=True)
+
+    async def bind_queue(self, name: str, exchange: str, key: str) -> None:
+        """Messages of this exchange and key go into the queue."""
+        async with _answered():
+            await self._control.queue_bind(name, exchange, key)
+
+    async def consumers_of(self, queue: str) -> int:
+        """How many consumers the broker counts."""
+        async with _answered():
+            return (await self._control.queue_declare(queue, passive=True)).consumer_count or 0
+
+    async def publish_persistent(self, queue: str, body: bytes, headers: dict[str, str]) -> None:
+        """Put a message straight into a queue, to outlive a restart; returns when it is there."""
+        async with _answered():
+            await self._control.basic_publish(
+                body,
+                routing_key=queue,
+                properties=spec.Basic.Properties(headers=headers, delivery_mode=2),  # type: ignore[arg-type]
+                mandatory=True,
+            )
+
+    async def consume(
+        self, queue: str, consumer_tag: str, prefetch: int, on_message: OnMessage
+    ) -> None:
+        """Subscribe; a prefetch of 0 means that deliveries need no settling."""
+        async with self._consume_lock, _answered():  # a prefetch holds for the next consumers
+            await self._delivering.basic_qos(prefetch_count=prefetch)
+            await self._delivering.basic_consume(
+                queue,
+                self._subscriber(consumer_tag, on_message),
+                no_ack=prefetch == 0,
+                consumer_tag=consumer_tag,
+            )
+
+    async def cancel(self, consumer_tag: str) -> None:
+        """Unsubscribe; deliveries on their way still come."""
+        async with _answered():
+            await self._delivering.basic_cancel(consumer_tag)
+
+    # --- the fast path --------------------------------------------------------------------------
+
+    @abstractmethod
+    def _subscriber(
+        self, consumer_tag: str, on_message: OnMessage
+    ) -> Callable[[DeliveredMessage], Coroutine[Any, Any, None]]:
+        """The callback for aiormq; whoever takes the deliveries is ready when this returns."""
+
+    @abstractmethod
+    def publish(
+        self,
+        exchange: str,
+        routing_key: str,
+        message_id: str,
+        expiration_ms: int,
+        body: bytes,
+        on_published: OnPublished,
+    ) -> None:
+        """Send with confirm; ``on_published`` is called once, at the latest by ``expire``."""
+
+    @abstractmethod
+    def reply(self, queue: str, message_id: str, expiration_ms: int, body: bytes) -> None:
+        """Send without confirm, ahead of every settlement that follows."""
+
+    @abstractmethod
+    def ack(self, tag: int) -> None:
+        """Settle a delivery for good."""
+
+    @abstractmethod
+    def requeue(self, tag: int) -> None:
+        """Put a delivery back to the front of its queue."""
+
+    @abstractmethod
+    def expire(self) -> None:
+        """Give up on publishes whose confirm is overdue: they are LOST."""
+
+    @abstractmethod
+    def abandon(self) -> None:
+        """The link is closed: whatever still waits for its confirm is LOST."""
+
+    @abstractmethod
+    def flush(self) -> None:
+        """Hand over to the socket what is still held back."""
+
+
+class LaneLink(Link):
+    """The fast path over two lanes."""
+
+    async def _open_channels(self) -> None:
+        await super()._open_channels()
+        self._publish_lane = self._protocol.open_lane(self._publishing.number)
+        self._delivery_lane = self._protocol.open_lane(self._delivering.number)
+        self._publish_lane.on_return = lambda key, id_: self.on_unroutable(key, id_)
+        self._delivery_lane.on_return = lambda queue, id_: self.on_reply_dropped(queue, id_)
+        self._addresses: dict[tuple[str, str], bytes] = {}
+        self._reply_addresses: dict[str, bytes] = {}
+
+    def _subscriber(
+        self, consumer_tag: str, on_message: OnMessage
+    ) -> Callable[[DeliveredMessage], Coroutine[Any, Any, None]]:
+        self._delivery_lane.subscribe(consumer_tag, on_message)
+        return _no_consumer
+
+    async def cancel(self, consumer_tag: str) -> None:
+        await super().cancel(consumer_tag)
+        self._delivery_lane.unsubscribe(consumer_tag)
+
+    def publish(
+        self,
+        exchange: str,
+        routing_key: str,
+        message_id: str,
+        expiration_ms: int,
+        body: bytes,
+        on_published: OnPublished,
+    ) -> None:
+        address = self._addresses.get((exchange, routing_key))
+        if address is None:
+            address = self._publish_lane.publish_address(exchange, routing_key)
+            self._addresses[exchange, routing_key] = address
+        self._publish_lane.publish(
+            address, message_id.encode(), b"%d" % expiration_ms, body, on_published
+        )
+
+    def reply(self, queue: str, message_id: str, expiration_ms: int, body: bytes) -> None:
+        address = self._reply_addresses.get(queue)
+        if address is None:
+            if len(self._reply_addresses) > _REPLY_ADDRESSES:
+                self._reply_addresses.clear()
+            address = self._delivery_lane.publish_address("", queue)
+            self._reply_addresses[queue] = address
+        self._delivery_lane.publish(address, message_id.encode(), b"%d" % expiration_ms, body)
+
+    def ack(self, tag: int) -> None:
+        self._delivery_lane.ack(tag)
+
+    def requeue(self, tag: int) -> None:
+        self._delivery_lane.requeue(tag)
+
+    def expire(self) -> None:
+        self._publish_lane.expire(self._protocol.time() - self.publish_timeout)
+
+    def abandon(self) -> None:
+        self._publish_lane.expire()
+
+    def flush(self) -> None:
+        self._protocol.flush()
+
+
+class PlainLink(Link):
+    """The fast path over aiormq's channels, as a textbook would take it: a task for each step."""
+
+    async def _open_channels(self) -> None:
+        await super()._open_channels()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._latest_reply: asyncio.Task[None] | None = None
+
+    def _subscriber(
+        self, consumer_tag: str, on_message: OnMessage
+    ) -> Callable[[DeliveredMessage], Coroutine[Any, Any, None]]:
+        async def deliver(message: DeliveredMessage) -> None:
+            delivery = cast(spec.Basic.Deliver, message.delivery)
+            on_message(delivery.delivery_tag or 0, bool(delivery.redelivered), message.body)
+
+        return deliver
+
+    def publish(
+        self,
+        exchange: str,
+        routing_key: str,
+        message_id: str,
+        expiration_ms: int,
+        body: bytes,
+        on_published: OnPublished,
+    ) -> None:
+        async def publish() -> None:
+            ended = await self._send(exchange, routing_key, message_id, expiration_ms, body)
+            if ended is Published.UNROUTABLE:
+                self.on_unroutable(routing_key, message_id)
+            on_published(ended)
+
+        self._spawn(publish())
+
+    def reply(self, queue: str, message_id: str, expiration_ms: int, body: bytes) -> None:
+        async def reply() -> None:
+            ended = await self._send("", queue, message_id, expiration_ms, body)
+            if ended is Published.UNROUTABLE:
+                self.on_reply_dropped(queue, message_id)
+
+        self._latest_reply = self._spawn(reply())
+
+    def ack(self, tag: int) -> None:
+        self._spawn(self._settle(self._delivering.basic_ack(tag, wait=False)))
+
+    def requeue(self, tag: int) -> None:
+        self._spawn(self._settle(self._delivering.basic_nack(tag, requeue=True, wait=False)))
+
+    def expire(self) -> None:
+        """Nothing to do: every publish here has its own deadline."""
+
+    def abandon(self) -> None:
+        """Nothing to do: aiormq ends what waits on a channel when the channel ends."""
+
+    def flush(self) -> None:
+        """Nothing to do: aiormq's writer holds nothing back."""
+
+    async def _send(
+        self, exchange: str, routing_key: str, message_id: str, expiration_ms: int, body: bytes
+    ) -> Published:
+        properties = spec.Basic.Properties(
+            correlation_id=message_id, expiration=str(expiration_ms), delivery_mode=1
+        )
+        try:
+            await self._publishing.basic_publish(
+                body,
+                exchange=exchange,
+                routing_key=routing_key,
+                properties=properties,
+                mandatory=True,
+                timeout=self.publish_timeout,
+            )
+        except aiormq.exceptions.PublishError:
+            return Published.UNROUTABLE
+        except aiormq.exceptions.DeliveryError:
+            return Published.QUEUE_FULL
+        except (aiormq.exceptions.AMQPError, TimeoutError, OSError, asyncio.CancelledError):
+            return Published.LOST  # aiormq ends what waits on a closing channel by cancelling it
+        return Published.ACCEPTED
+
+    async def _settle(self, settlement: Awaitable[None]) -> None:
+        """Settle after the replies that were given before: none is lost to its own settlement."""
+        if self._latest_reply is not None and not self._latest_reply.done():
+            await asyncio.wait([self._latest_reply])
+        with suppress(aiormq.exceptions.AMQPError, OSError):
+            await settlement
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task

@@ -1,0 +1,450 @@
+"""The RabbitMQ carrier: keeps one link open, and on it all that was declared and subscribed.
+
+It stands on a plain connection with a supervisor of its own. When a link ends, everything on it has
+ended: unconfirmed publishes are LOST, unsettled deliveries are the broker's again. A new link is
+opened and set up from nothing, so that there is one way to become connected and not two.
+"""
+
+import asyncio
+import itertools
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Self
+
+import msgspec
+
+from broker.contract import (
+    BrokerListener,
+    ConnectionState,
+    OnDelivery,
+    OnPublished,
+    OnReply,
+    OnState,
+    Published,
+)
+from broker.link import RPC_TIMEOUT, LaneLink, Link, LinkError, PlainLink
+from broker.messages import (
+    Envelope,
+    Reply,
+    UndecodableMessage,
+    decode_envelope,
+    decode_reply,
+    encode,
+)
+from broker.topology import (
+    DEAD_LETTER_LIMIT,
+    DEAD_LETTER_LIMIT_BYTES,
+    DEAD_LETTER_QUEUE,
+    REPLY_QUEUE_EXPIRES_MS,
+    REPLY_QUEUE_LIMIT,
+    REQUEST_EXCHANGE,
+    RequestQueue,
+    reply_queue,
+    routing_key,
+)
+
+log = logging.getLogger(__name__)
+
+BACKOFF_FIRST, BACKOFF_MOST = 0.1, 2.0  # seconds between attempts to connect, before jitter
+WATCH_INTERVAL = 1.0  # seconds between looks for overdue confirms
+CONSUMER_CHECKS = 5  # every so many looks, ask the broker whether the consumers are there
+
+
+@dataclass(slots=True, eq=False)
+class _Subscription:
+    """What was asked to be consumed; holds for this link and those that follow."""
+
+    tag: str
+    queue: str
+    prefetch: int
+    on_message: Callable[[Link, int, bool, bytes], None]
+    declare: Callable[[Link], Awaitable[None]]
+    unsubscribe: Callable[["_Subscription"], Awaitable[None]]
+
+    async def cancel(self) -> None:
+        await self.unsubscribe(self)
+
+
+@dataclass(slots=True, eq=False)
+class _Delivery:
+    """A message from one link; settling it after that link's end does nothing."""
+
+    envelope: Envelope
+    redelivered: bool
+    _tag: int
+    _queue: str
+    _link: Link
+    _broker: "RabbitMQBroker"
+    _settled: bool = False
+
+    def ack(self) -> None:
+        if self._settle():
+            self._link.ack(self._tag)
+
+    def give_back(self) -> None:
+        if self.envelope.idempotent:
+            if self._settle():
+                self._link.requeue(self._tag)
+        else:
+            self._replace_by(self.envelope)
+
+    def retry(self) -> None:
+        self._replace_by(msgspec.structs.replace(self.envelope, attempt=self.envelope.attempt + 1))
+
+    def dead_letter(self, reason: str) -> None:
+        if self._settle():
+            self._broker.dead_letter(
+                self._link, self._tag, encode(self.envelope), self._queue, reason
+            )
+
+    def _replace_by(self, copy: Envelope) -> None:
+        """Publish the copy; only when the broker has it may it forget this one."""
+        if not self._settle():
+            return
+
+        def settle(ended: Published) -> None:
+            if ended is Published.ACCEPTED:
+                self._link.ack(self._tag)
+            else:
+                self._link.requeue(self._tag)
+
+        self._broker.publish(copy, settle)
+
+    def _settle(self) -> bool:
+        first, self._settled = not self._settled, True
+        return first and not self._link.closed.done()
+
+
+class RabbitMQBroker:
+    """Broker over RabbitMQ (3.10 to 4.x), by the lane or by plain aio-pika; see broker.contract."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        lane: bool = True,
+        listener: BrokerListener | None = None,
+        publish_timeout: float = 5.0,
+        clock: Callable[[], float] = time.time,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._url = url
+        self._link_class = LaneLink if lane else PlainLink
+        self._listener = listener or BrokerListener()
+        self._publish_timeout = publish_timeout
+        self._clock = clock
+        self._jitter = jitter
+        self._link: Link | None = None
+        self._state = ConnectionState.DISCONNECTED
+        self._connected = asyncio.Event()
+        self._watchers: list[OnState] = []
+        self._queues: dict[str, RequestQueue] = {}
+        self._subscriptions: dict[str, _Subscription] = {}
+        self._tags = itertools.count(1)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._supervisor: asyncio.Task[None] | None = None
+        self._redeclaring = False
+
+    # --- life -----------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        self._supervisor = asyncio.get_running_loop().create_task(self._supervise())
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=RPC_TIMEOUT)
+        if self._supervisor is not None:
+            self._supervisor.cancel()
+            await asyncio.wait([self._supervisor])
+        self._become(ConnectionState.DISCONNECTED)
+
+    @property
+    def state(self) -> ConnectionState:
+        return self._state
+
+    def watch(self, on_state: OnState) -> None:
+        self._watchers.append(on_state)
+
+    async def connected(self) -> None:
+        await self._connected.wait()
+
+    async def _supervise(self) -> None:
+        """Open a link, keep it, open the next: for as long as this broker lives."""
+        failures, links = 0, 0
+        while True:
+            try:
+                link = await self._open_link()
+            except LinkError as error:
+                if failures == 0:
+                    log.warning("the broker is not reachable, trying on: %s", error)
+                failures += 1
+                await asyncio.sleep(self._backoff(failures))
+                continue
+            log.info("connected to the broker")
+            failures, links = 0, links + 1
+            if links > 1:
+                self._listener.reconnected()
+            try:
+                await self._keep(link)
+            finally:
+                await self._leave(link)
+            log.warning("the connection to the broker was lost")
+
+    def _backoff(self, failures: int) -> float:
+        """Exponential, with the upper half of each step left to chance."""
+        step: float = min(BACKOFF_MOST, BACKOFF_FIRST * 2 ** min(failures - 1, 10))
+        return step * (0.5 + self._jitter() / 2)
+
+    async def _open_link(self) -> Link:
+        link = await self._link_class.open(self._url, self._publish_timeout)
+        try:
+            link.on_blocked = self._blocked
+            link.on_cancelled = partial(self._consumer_cancelled, link)
+            link.on_unroutable = partial(self._unroutable, link)
+            link.on_reply_dropped = self._listener.reply_dropped
+            await self._declare_all(link)
+            for subscription in list(self._subscriptions.values()):
+                await self._subscribe(link, subscription)
+        except BaseException:
+            await link.close()
+            raise
+        self._link = link
+        self._blocked(link.blocked)
+        return link
+
+    async def _keep(self, link: Link) -> None:
+        """Watch over a link until it ends."""
+        for look in itertools.count(1):
+            await asyncio.wait([link.closed], timeout=WATCH_INTERVAL)
+            if link.closed.done():
+                return
+            link.expire()
+            if look % CONSUMER_CHECKS == 0 and not await self._consumers_are_there(link):
+                log.warning("a consumer went missing at the broker; connecting anew")
+                return
+
+    async def _leave(self, link: Link) -> None:
+        self._link = None
+        self._become(ConnectionState.DISCONNECTED)
+        await link.close()
+
+    def _blocked(self, blocked: bool) -> None:
+        self._become(ConnectionState.BLOCKED if blocked else ConnectionState.CONNECTED)
+
+    def _become(self, state: ConnectionState) -> None:
+        if state is self._state:
+            return
+        self._state = state
+        if state is ConnectionState.CONNECTED:
+            self._connected.set()
+        else:
+            self._connected.clear()
+        for on_state in self._watchers:
+            on_state(state)
+
+    # --- topology -------------------------------------------------------------------------------
+
+    async def declare(self, queues: Sequence[RequestQueue]) -> None:
+        for queue in queues:
+            self._queues[queue.name] = queue
+        if self._link is not None:
+            with suppress(LinkError):  # the next link declares them again
+                await self._declare_queues(self._link, queues)
+
+    async def _declare_all(self, link: Link) -> None:
+        await link.declare_exchange(REQUEST_EXCHANGE)
+        await link.declare_queue(
+            DEAD_LETTER_QUEUE,
+            {
+                "x-max-length": DEAD_LETTER_LIMIT,
+                "x-max-length-bytes": DEAD_LETTER_LIMIT_BYTES,
+                "x-overflow": "drop-head",
+            },
+        )
+        await self._declare_queues(link, list(self._queues.values()))
+
+    async def _declare_queues(self, link: Link, queues: Sequence[RequestQueue]) -> None:
+        for queue in queues:
+            await link.declare_queue(
+                queue.name, {"x-max-length": queue.limit, "x-overflow": "reject-publish"}
+            )
+            await link.bind_queue(queue.name, REQUEST_EXCHANGE, queue.routing_key)
+
+    def _unroutable(self, link: Link, key: str, message_id: str) -> None:
+        """A message found no queue: see whether one of ours was deleted, one look at a time."""
+        if not self._redeclaring:
+            self._redeclaring = True
+            self._spawn(self._redeclare(link))
+
+    async def _redeclare(self, link: Link) -> None:
+        try:
+            await self._declare_all(link)
+        finally:
+            self._redeclaring = False
+
+    # --- consumers ------------------------------------------------------------------------------
+
+    async def _subscribe(self, link: Link, subscription: _Subscription) -> None:
+        await subscription.declare(link)
+        await link.consume(
+            subscription.queue,
+            subscription.tag,
+            subscription.prefetch,
+            partial(subscription.on_message, link),
+        )
+
+    async def _unsubscribe(self, subscription: _Subscription) -> None:
+        self._subscriptions.pop(subscription.tag, None)
+        if self._link is not None:
+            with suppress(LinkError):
+                await self._link.cancel(subscription.tag)
+
+    def _consumer_cancelled(self, link: Link, tag: str) -> None:
+        """The broker ended a subscription, as it does when a queue is deleted: take it up again."""
+        subscription = self._subscriptions.get(tag)
+        if subscription is not None:
+            self._spawn(self._subscribe(link, subscription))
+
+    async def _consumers_are_there(self, link: Link) -> bool:
+        try:
+            for subscription in list(self._subscriptions.values()):
+                if not await link.consumers_of(subscription.queue):
+                    return subscription.tag not in self._subscriptions
+        except LinkError:
+            return False
+        return True
+
+    async def _add(self, subscription: _Subscription) -> None:
+        self._subscriptions[subscription.tag] = subscription
+        if self._link is not None:
+            with suppress(LinkError):  # the next link takes it up
+                await self._subscribe(self._link, subscription)
+
+    # --- requests out ---------------------------------------------------------------------------
+
+    def publish(self, envelope: Envelope, on_published: OnPublished) -> None:
+        link = self._link
+        if link is None or not link.can_publish:
+            asyncio.get_running_loop().call_soon(on_published, Published.UNAVAILABLE)
+            return
+        link.publish(
+            REQUEST_EXCHANGE,
+            routing_key(envelope.service, envelope.tier),
+            envelope.id,
+            self._remaining_ms(envelope.deadline),
+            encode(envelope),
+            on_published,
+        )
+
+    async def consume(
+        self, queue: RequestQueue, prefetch: int, on_delivery: OnDelivery
+    ) -> _Subscription:
+        async def declare(link: Link) -> None:
+            await self._declare_queues(link, [queue])
+
+        subscription = _Subscription(
+            tag=f"requests-{next(self._tags)}",
+            queue=queue.name,
+            prefetch=prefetch,
+            on_message=partial(self._take_request, queue.name, on_delivery),
+            declare=declare,
+            unsubscribe=self._unsubscribe,
+        )
+        await self._add(subscription)
+        return subscription
+
+    def _take_request(
+        self,
+        queue: str,
+        on_delivery: OnDelivery,
+        link: Link,
+        tag: int,
+        redelivered: bool,
+        body: bytes,
+    ) -> None:
+        try:
+            envelope = decode_envelope(body)
+        except UndecodableMessage as error:
+            self.dead_letter(link, tag, body, queue, str(error))
+            return
+        on_delivery(_Delivery(envelope, redelivered, tag, queue, link, self))
+
+    def dead_letter(self, link: Link, tag: int, body: bytes, queue: str, reason: str) -> None:
+        """Move a delivery into the dead-letter queue; it is forgotten only once it is there."""
+        self._listener.dead_lettered(queue, reason)
+        self._spawn(self._move_to_dead_letters(link, tag, body, queue, reason))
+
+    async def _move_to_dead_letters(
+        self, link: Link, tag: int, body: bytes, queue: str, reason: str
+    ) -> None:
+        try:
+            await link.publish_persistent(
+                DEAD_LETTER_QUEUE, body, {"x-reason": reason, "x-queue": queue}
+            )
+        except LinkError:
+            link.requeue(tag)
+            raise
+        link.ack(tag)
+
+    # --- replies --------------------------------------------------------------------------------
+
+    async def receive_replies(self, node: str, on_reply: OnReply) -> None:
+        name = reply_queue(node)
+        await self._add(
+            _Subscription(
+                tag=f"replies-{next(self._tags)}",
+                queue=name,
+                prefetch=0,
+                on_message=partial(self._take_reply, on_reply),
+                declare=partial(self._declare_reply_queue, name),
+                unsubscribe=self._unsubscribe,
+            )
+        )
+
+    async def _declare_reply_queue(self, name: str, link: Link) -> None:
+        await link.declare_queue(
+            name,
+            {
+                "x-expires": REPLY_QUEUE_EXPIRES_MS,
+                "x-max-length": REPLY_QUEUE_LIMIT,
+                "x-overflow": "drop-head",
+            },
+        )
+
+    def _take_reply(
+        self, on_reply: OnReply, link: Link, tag: int, redelivered: bool, body: bytes
+    ) -> None:
+        try:
+            reply = decode_reply(body)
+        except UndecodableMessage as error:
+            log.error("dropped a reply: %s", error)
+            return
+        on_reply(reply)
+
+    def reply(self, to: str, reply: Reply, deadline: float) -> None:
+        remaining_ms = self._remaining_ms(deadline)
+        if self._link is None or not remaining_ms:
+            self._listener.reply_dropped(to, reply.id)
+        else:
+            self._link.reply(to, reply.id, remaining_ms, encode(reply))
+
+    # --- help -----------------------------------------------------------------------------------
+
+    def _remaining_ms(self, deadline: float) -> int:
+        return max(0, int((deadline - self._clock()) * 1000))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.warning("the broker refused a change: %s", error)
