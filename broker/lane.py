@@ -228,6 +228,8 @@ class Lane:
 
 
 def _short(text: str) -> bytes:
-    """A short string of the protocol: one byte of length, then at most 255 bytes."""
+    """A short string of the protocol: one byte of length, then the bytes. Raises ValueError."""
     data = text.encode()
+    if len(data) > 255:
+        raise ValueError(f"{text[:40]}... has {len(data)} bytes; AMQP allows names of 255")
     return b"%c%b" % (len(data), data)

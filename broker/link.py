@@ -120,6 +120,7 @@ class Link(ABC):
         self._protocol.on_blocked = lambda blocked: self.on_blocked(blocked)
         self._protocol.lost.add_done_callback(self._end)
         self._control = await self._open_channel(confirms=True)
+        self._control_lock = asyncio.Lock()
         self._publishing = await self._open_channel(confirms=True)
         self._delivering = await self._open_channel(confirms=False)
         self._publishing.closing.add_done_callback(self._end)
@@ -138,6 +139,10 @@ class Link(ABC):
     def _cancelled(self, frame: spec.Basic.Cancel) -> None:
         if frame.consumer_tag:
             self.on_cancelled(frame.consumer_tag)
+
+    def give_up(self) -> None:
+        """The link can't be trusted any more."""
+        self._end(None)
 
     async def close(self) -> None:
         """Send what was settled, then leave; never raises."""
@@ -162,36 +167,43 @@ class Link(ABC):
 
     # --- topology, and what is rare -------------------------------------------------------------
 
+    @asynccontextmanager
+    async def _controlling(self) -> AsyncIterator[aiormq.abc.AbstractChannel]:
+        """The channel for what is rare; the broker closes it over every fault, so open it again."""
+        async with self._control_lock, _answered():
+            if self._control.is_closed:
+                self._control = await self._open_channel(confirms=True)
+            yield self._control
+
     async def declare_exchange(self, name: str) -> None:
         """A durable direct exchange."""
-        async with _answered():
-            await self._control.exchange_declare(name, exchange_type="direct", durable=True)
+        async with self._controlling() as channel:
+            await channel.exchange_declare(name, exchange_type="direct", durable=True)
 
     async def declare_queue(self, name: str, arguments: Arguments) -> None:
         """A durable queue; one that exists with other arguments stays as it is, with a warning."""
-        async with _answered():
+        async with self._controlling() as channel:
             try:
-                await self._control.queue_declare(name, durable=True, arguments=arguments)
+                await channel.queue_declare(name, durable=True, arguments=arguments)
             except aiormq.exceptions.ChannelPreconditionFailed:
                 log.warning(
                     "queue %s exists with other limits; they hold until it is deleted", name
                 )
-                self._control = await self._open_channel(confirms=True)
 
     async def bind_queue(self, name: str, exchange: str, key: str) -> None:
         """Messages of this exchange and key go into the queue."""
-        async with _answered():
-            await self._control.queue_bind(name, exchange, key)
+        async with self._controlling() as channel:
+            await channel.queue_bind(name, exchange, key)
 
     async def consumers_of(self, queue: str) -> int:
         """How many consumers the broker counts."""
-        async with _answered():
-            return (await self._control.queue_declare(queue, passive=True)).consumer_count or 0
+        async with self._controlling() as channel:
+            return (await channel.queue_declare(queue, passive=True)).consumer_count or 0
 
     async def publish_persistent(self, queue: str, body: bytes, headers: dict[str, str]) -> None:
         """Put a message straight into a queue, to outlive a restart; returns when it is there."""
-        async with _answered():
-            await self._control.basic_publish(
+        async with self._controlling() as channel:
+            await channel.basic_publish(
                 body,
                 routing_key=queue,
                 properties=spec.Basic.Properties(headers=headers, delivery_mode=2),  # type: ignore[arg-type]

@@ -52,7 +52,7 @@ log = logging.getLogger(__name__)
 
 BACKOFF_FIRST, BACKOFF_MOST = 0.1, 2.0  # seconds between attempts to connect, before jitter
 WATCH_INTERVAL = 1.0  # seconds between looks for overdue confirms
-CONSUMER_CHECKS = 5  # every so many looks, ask the broker whether the consumers are there
+CONSUMER_CHECK_INTERVAL = 3.0  # seconds between questions to the broker
 
 
 @dataclass(slots=True, eq=False)
@@ -220,14 +220,13 @@ class RabbitMQBroker:
 
     async def _keep(self, link: Link) -> None:
         """Watch over a link until it ends."""
-        for look in itertools.count(1):
-            await asyncio.wait([link.closed], timeout=WATCH_INTERVAL)
-            if link.closed.done():
-                return
-            link.expire()
-            if look % CONSUMER_CHECKS == 0 and not await self._consumers_are_there(link):
-                log.warning("a consumer went missing at the broker; connecting anew")
-                return
+        check = asyncio.create_task(self._check_consumers(link))
+        try:
+            while not link.closed.done():
+                await asyncio.wait([link.closed], timeout=WATCH_INTERVAL)
+                link.expire()
+        finally:
+            check.cancel()
 
     async def _leave(self, link: Link) -> None:
         self._link = None
@@ -311,14 +310,19 @@ class RabbitMQBroker:
         if subscription is not None:
             self._spawn(self._subscribe(link, subscription))
 
-    async def _consumers_are_there(self, link: Link) -> bool:
-        try:
-            for subscription in list(self._subscriptions.values()):
-                if not await link.consumers_of(subscription.queue):
-                    return subscription.tag not in self._subscriptions
-        except LinkError:
-            return False
-        return True
+    async def _check_consumers(self, link: Link) -> None:
+        """Ask the broker now and then whether our consumers are there: clients have lost them."""
+        while True:
+            await asyncio.sleep(CONSUMER_CHECK_INTERVAL)
+            try:
+                for tag, subscription in list(self._subscriptions.items()):
+                    missing = not await link.consumers_of(subscription.queue)
+                    if missing and tag in self._subscriptions:
+                        log.warning("no consumer at queue %s; connecting anew", subscription.queue)
+                        link.give_up()
+            except LinkError as error:
+                if not link.blocked:
+                    log.warning("consumers could not be checked: %s", error)
 
     async def _add(self, subscription: _Subscription) -> None:
         self._subscriptions[subscription.tag] = subscription

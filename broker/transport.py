@@ -102,7 +102,7 @@ class LaneProtocol(asyncio.StreamReaderProtocol):
         return position
 
     def _feed(self, frames: bytes) -> None:
-        self._last_fed = self._loop.time()
+        self._last_fed = self.time()
         self._reader.feed_data(frames)
 
     def _keep_alive(self) -> None:
@@ -111,7 +111,7 @@ class LaneProtocol(asyncio.StreamReaderProtocol):
         The broker sends heartbeats only on idle connections, and aiormq, which sees none of the
         lanes' frames, would take a busy connection for a dead one.
         """
-        if self._loop.time() - self._last_fed > 1.0:
+        if self.time() - self._last_fed > 1.0:
             self._feed(_HEARTBEAT)
 
     def _notice(self, method: bytes) -> None:
