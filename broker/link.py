@@ -8,7 +8,7 @@ two kinds: over the lane, and over plain aio-pika, so that the lane's gain stays
 import asyncio
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Self, cast
 
@@ -20,7 +20,7 @@ from pamqp import commands as spec
 from pamqp.common import Arguments
 from yarl import URL
 
-from broker.contract import OnPublished, Published
+from broker.contract import OnPublished
 from broker.lane import OnMessage, OnReturn
 from broker.transport import LaneProtocol, LaneTransportFactory
 
@@ -29,7 +29,6 @@ log = logging.getLogger(__name__)
 RPC_TIMEOUT = 5.0  # seconds for connecting, and for every answer of the broker
 HEARTBEAT = 10  # seconds, where the URL is silent
 _UNLIMITED_FRAME = 2**31
-_REPLY_ADDRESSES = 1000  # ingress nodes come and go, each with a name of its own
 
 
 class _Connection(aio_pika.Connection):
@@ -41,10 +40,6 @@ class _Connection(aio_pika.Connection):
             name="transport_factory", parser=lambda factory: factory, is_kwarg=True
         ),
     )
-
-
-async def _no_consumer(_: DeliveredMessage) -> None:
-    """Stands for a consumer whose deliveries the lane takes before aiormq sees them."""
 
 
 class LinkError(ConnectionError):
@@ -271,161 +266,3 @@ class Link(ABC):
     @abstractmethod
     def flush(self) -> None:
         """Hand over to the socket what is still held back."""
-
-
-class LaneLink(Link):
-    """The fast path over two lanes."""
-
-    async def _open_channels(self) -> None:
-        await super()._open_channels()
-        self._publish_lane = self._protocol.open_lane(self._publishing.number)
-        self._delivery_lane = self._protocol.open_lane(self._delivering.number)
-        self._publish_lane.on_return = lambda key, id_: self.on_unroutable(key, id_)
-        self._delivery_lane.on_return = lambda queue, id_: self.on_reply_dropped(queue, id_)
-        self._addresses: dict[tuple[str, str], bytes] = {}
-        self._reply_addresses: dict[str, bytes] = {}
-
-    def _subscriber(
-        self, consumer_tag: str, on_message: OnMessage
-    ) -> Callable[[DeliveredMessage], Coroutine[Any, Any, None]]:
-        self._delivery_lane.subscribe(consumer_tag, on_message)
-        return _no_consumer
-
-    async def cancel(self, consumer_tag: str) -> None:
-        await super().cancel(consumer_tag)
-        self._delivery_lane.unsubscribe(consumer_tag)
-
-    def publish(
-        self,
-        exchange: str,
-        routing_key: str,
-        message_id: str,
-        expiration_ms: int,
-        body: bytes,
-        on_published: OnPublished,
-    ) -> None:
-        address = self._addresses.get((exchange, routing_key))
-        if address is None:
-            address = self._publish_lane.publish_address(exchange, routing_key)
-            self._addresses[exchange, routing_key] = address
-        self._publish_lane.publish(
-            address, message_id.encode(), b"%d" % expiration_ms, body, on_published
-        )
-
-    def reply(self, queue: str, message_id: str, expiration_ms: int, body: bytes) -> None:
-        address = self._reply_addresses.get(queue)
-        if address is None:
-            if len(self._reply_addresses) > _REPLY_ADDRESSES:
-                self._reply_addresses.clear()
-            address = self._delivery_lane.publish_address("", queue)
-            self._reply_addresses[queue] = address
-        self._delivery_lane.publish(address, message_id.encode(), b"%d" % expiration_ms, body)
-
-    def ack(self, tag: int) -> None:
-        self._delivery_lane.ack(tag)
-
-    def requeue(self, tag: int) -> None:
-        self._delivery_lane.requeue(tag)
-
-    def expire(self) -> None:
-        self._publish_lane.expire(self._protocol.time() - self.publish_timeout)
-
-    def abandon(self) -> None:
-        self._publish_lane.expire()
-
-    def flush(self) -> None:
-        self._protocol.flush()
-
-
-class PlainLink(Link):
-    """The fast path over aiormq's channels, as a textbook would take it: a task for each step."""
-
-    async def _open_channels(self) -> None:
-        await super()._open_channels()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._latest_reply: asyncio.Task[None] | None = None
-
-    def _subscriber(
-        self, consumer_tag: str, on_message: OnMessage
-    ) -> Callable[[DeliveredMessage], Coroutine[Any, Any, None]]:
-        async def deliver(message: DeliveredMessage) -> None:
-            delivery = cast(spec.Basic.Deliver, message.delivery)
-            on_message(delivery.delivery_tag or 0, bool(delivery.redelivered), message.body)
-
-        return deliver
-
-    def publish(
-        self,
-        exchange: str,
-        routing_key: str,
-        message_id: str,
-        expiration_ms: int,
-        body: bytes,
-        on_published: OnPublished,
-    ) -> None:
-        async def publish() -> None:
-            ended = await self._send(exchange, routing_key, message_id, expiration_ms, body)
-            if ended is Published.UNROUTABLE:
-                self.on_unroutable(routing_key, message_id)
-            on_published(ended)
-
-        self._spawn(publish())
-
-    def reply(self, queue: str, message_id: str, expiration_ms: int, body: bytes) -> None:
-        async def reply() -> None:
-            ended = await self._send("", queue, message_id, expiration_ms, body)
-            if ended is Published.UNROUTABLE:
-                self.on_reply_dropped(queue, message_id)
-
-        self._latest_reply = self._spawn(reply())
-
-    def ack(self, tag: int) -> None:
-        self._spawn(self._settle(self._delivering.basic_ack(tag, wait=False)))
-
-    def requeue(self, tag: int) -> None:
-        self._spawn(self._settle(self._delivering.basic_nack(tag, requeue=True, wait=False)))
-
-    def expire(self) -> None:
-        """Nothing to do: every publish here has its own deadline."""
-
-    def abandon(self) -> None:
-        """Nothing to do: aiormq ends what waits on a channel when the channel ends."""
-
-    def flush(self) -> None:
-        """Nothing to do: aiormq's writer holds nothing back."""
-
-    async def _send(
-        self, exchange: str, routing_key: str, message_id: str, expiration_ms: int, body: bytes
-    ) -> Published:
-        properties = spec.Basic.Properties(
-            correlation_id=message_id, expiration=str(expiration_ms), delivery_mode=1
-        )
-        try:
-            await self._publishing.basic_publish(
-                body,
-                exchange=exchange,
-                routing_key=routing_key,
-                properties=properties,
-                mandatory=True,
-                timeout=self.publish_timeout,
-            )
-        except aiormq.exceptions.PublishError:
-            return Published.UNROUTABLE
-        except aiormq.exceptions.DeliveryError:
-            return Published.QUEUE_FULL
-        except (aiormq.exceptions.AMQPError, TimeoutError, OSError, asyncio.CancelledError):
-            return Published.LOST  # aiormq ends what waits on a closing channel by cancelling it
-        return Published.ACCEPTED
-
-    async def _settle(self, settlement: Awaitable[None]) -> None:
-        """Settle after the replies that were given before: none is lost to its own settlement."""
-        if self._latest_reply is not None and not self._latest_reply.done():
-            await asyncio.wait([self._latest_reply])
-        with suppress(aiormq.exceptions.AMQPError, OSError):
-            await settlement
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task

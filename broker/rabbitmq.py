@@ -1,8 +1,7 @@
 """The RabbitMQ carrier: keeps one link open, and on it all that was declared and subscribed.
 
-It stands on a plain connection with a supervisor of its own. When a link ends, everything on it has
-ended: unconfirmed publishes are LOST, unsettled deliveries are the broker's again. A new link is
-opened and set up from nothing, so that there is one way to become connected and not two.
+When a link ends, everything on it has ended: unconfirmed publishes are LOST, unsettled deliveries
+are the broker's again. The supervisor opens the next one, and it is set up from nothing here.
 """
 
 import asyncio
@@ -10,8 +9,8 @@ import itertools
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self
@@ -27,7 +26,8 @@ from broker.contract import (
     OnState,
     Published,
 )
-from broker.link import RPC_TIMEOUT, LaneLink, Link, LinkError, PlainLink
+from broker.lane_link import LaneLink
+from broker.link import RPC_TIMEOUT, Link, LinkError
 from broker.messages import (
     Envelope,
     Reply,
@@ -36,6 +36,8 @@ from broker.messages import (
     decode_reply,
     encode,
 )
+from broker.plain_link import PlainLink
+from broker.supervisor import Supervisor
 from broker.topology import (
     DEAD_LETTER_LIMIT,
     DEAD_LETTER_LIMIT_BYTES,
@@ -50,8 +52,6 @@ from broker.topology import (
 
 log = logging.getLogger(__name__)
 
-BACKOFF_FIRST, BACKOFF_MOST = 0.1, 2.0  # seconds between attempts to connect, before jitter
-WATCH_INTERVAL = 1.0  # seconds between looks for overdue confirms
 CONSUMER_CHECK_INTERVAL = 3.0  # seconds between questions to the broker
 
 
@@ -138,123 +138,66 @@ class RabbitMQBroker:
         self._listener = listener or BrokerListener()
         self._publish_timeout = publish_timeout
         self._clock = clock
-        self._jitter = jitter
-        self._link: Link | None = None
-        self._state = ConnectionState.DISCONNECTED
-        self._connected = asyncio.Event()
-        self._watchers: list[OnState] = []
+        self._supervisor = Supervisor(
+            self._open_link, self._check_consumers, self._listener.reconnected, jitter
+        )
+        self._running: asyncio.Task[None] | None = None
+        self._changing = asyncio.Lock()  # what is asked for, and whether the link has it, as one
         self._queues: dict[str, RequestQueue] = {}
         self._subscriptions: dict[str, _Subscription] = {}
         self._tags = itertools.count(1)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._supervisor: asyncio.Task[None] | None = None
         self._redeclaring = False
 
     # --- life -----------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
-        self._supervisor = asyncio.get_running_loop().create_task(self._supervise())
+        self._running = asyncio.get_running_loop().create_task(self._supervisor.run())
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=RPC_TIMEOUT)
-        if self._supervisor is not None:
-            self._supervisor.cancel()
-            await asyncio.wait([self._supervisor])
-        self._become(ConnectionState.DISCONNECTED)
+        if self._running is not None:
+            self._running.cancel()
+            await asyncio.wait([self._running])
 
     @property
     def state(self) -> ConnectionState:
-        return self._state
+        return self._supervisor.state
 
     def watch(self, on_state: OnState) -> None:
-        self._watchers.append(on_state)
+        self._supervisor.watchers.append(on_state)
 
     async def connected(self) -> None:
-        await self._connected.wait()
-
-    async def _supervise(self) -> None:
-        """Open a link, keep it, open the next: for as long as this broker lives."""
-        failures, links = 0, 0
-        while True:
-            try:
-                link = await self._open_link()
-            except LinkError as error:
-                if failures == 0:
-                    log.warning("the broker is not reachable, trying on: %s", error)
-                failures += 1
-                await asyncio.sleep(self._backoff(failures))
-                continue
-            log.info("connected to the broker")
-            failures, links = 0, links + 1
-            if links > 1:
-                self._listener.reconnected()
-            try:
-                await self._keep(link)
-            finally:
-                await self._leave(link)
-            log.warning("the connection to the broker was lost")
-
-    def _backoff(self, failures: int) -> float:
-        """Exponential, with the upper half of each step left to chance."""
-        step: float = min(BACKOFF_MOST, BACKOFF_FIRST * 2 ** min(failures - 1, 10))
-        return step * (0.5 + self._jitter() / 2)
+        await self._supervisor.connected.wait()
 
     async def _open_link(self) -> Link:
         link = await self._link_class.open(self._url, self._publish_timeout)
         try:
-            link.on_blocked = self._blocked
             link.on_cancelled = partial(self._consumer_cancelled, link)
             link.on_unroutable = partial(self._unroutable, link)
             link.on_reply_dropped = self._listener.reply_dropped
-            await self._declare_all(link)
-            for subscription in list(self._subscriptions.values()):
-                await self._subscribe(link, subscription)
+            async with self._changing:
+                await self._declare_all(link)
+                self._supervisor.link = link  # deliveries may be answered as soon as they come
+                for subscription in self._subscriptions.values():
+                    await self._subscribe(link, subscription)
         except BaseException:
+            self._supervisor.link = None
             await link.close()
             raise
-        self._link = link
-        self._blocked(link.blocked)
         return link
-
-    async def _keep(self, link: Link) -> None:
-        """Watch over a link until it ends."""
-        check = asyncio.create_task(self._check_consumers(link))
-        try:
-            while not link.closed.done():
-                await asyncio.wait([link.closed], timeout=WATCH_INTERVAL)
-                link.expire()
-        finally:
-            check.cancel()
-
-    async def _leave(self, link: Link) -> None:
-        self._link = None
-        self._become(ConnectionState.DISCONNECTED)
-        await link.close()
-
-    def _blocked(self, blocked: bool) -> None:
-        self._become(ConnectionState.BLOCKED if blocked else ConnectionState.CONNECTED)
-
-    def _become(self, state: ConnectionState) -> None:
-        if state is self._state:
-            return
-        self._state = state
-        if state is ConnectionState.CONNECTED:
-            self._connected.set()
-        else:
-            self._connected.clear()
-        for on_state in self._watchers:
-            on_state(state)
 
     # --- topology -------------------------------------------------------------------------------
 
     async def declare(self, queues: Sequence[RequestQueue]) -> None:
-        for queue in queues:
-            self._queues[queue.name] = queue
-        if self._link is not None:
-            with suppress(LinkError):  # the next link declares them again
-                await self._declare_queues(self._link, queues)
+        async with self._changing:
+            self._queues |= {queue.name: queue for queue in queues}
+            link = self._supervisor.link
+            if link is not None:
+                with self._giving_up(link):
+                    await self._declare_queues(link, queues)
 
     async def _declare_all(self, link: Link) -> None:
         await link.declare_exchange(REQUEST_EXCHANGE)
@@ -299,16 +242,32 @@ class RabbitMQBroker:
         )
 
     async def _unsubscribe(self, subscription: _Subscription) -> None:
-        self._subscriptions.pop(subscription.tag, None)
-        if self._link is not None:
-            with suppress(LinkError):
-                await self._link.cancel(subscription.tag)
+        async with self._changing:
+            self._subscriptions.pop(subscription.tag, None)
+            link = self._supervisor.link
+            if link is not None:
+                with self._giving_up(link):
+                    await link.cancel(subscription.tag)
 
     def _consumer_cancelled(self, link: Link, tag: str) -> None:
         """The broker ended a subscription, as it does when a queue is deleted: take it up again."""
         subscription = self._subscriptions.get(tag)
         if subscription is not None:
-            self._spawn(self._subscribe(link, subscription))
+            self._spawn(self._resubscribe(link, subscription))
+
+    async def _resubscribe(self, link: Link, subscription: _Subscription) -> None:
+        async with self._changing:
+            with self._giving_up(link):
+                await self._subscribe(link, subscription)
+
+    @contextmanager
+    def _giving_up(self, link: Link) -> Iterator[None]:
+        """A change that failed is made by the next link, which is set up from nothing."""
+        try:
+            yield
+        except LinkError as error:
+            log.warning("connecting anew: %s", error)
+            link.give_up()
 
     async def _check_consumers(self, link: Link) -> None:
         """Ask the broker now and then whether our consumers are there: clients have lost them."""
@@ -325,15 +284,17 @@ class RabbitMQBroker:
                     log.warning("consumers could not be checked: %s", error)
 
     async def _add(self, subscription: _Subscription) -> None:
-        self._subscriptions[subscription.tag] = subscription
-        if self._link is not None:
-            with suppress(LinkError):  # the next link takes it up
-                await self._subscribe(self._link, subscription)
+        async with self._changing:
+            self._subscriptions[subscription.tag] = subscription
+            link = self._supervisor.link
+            if link is not None:
+                with self._giving_up(link):
+                    await self._subscribe(link, subscription)
 
     # --- requests out ---------------------------------------------------------------------------
 
     def publish(self, envelope: Envelope, on_published: OnPublished) -> None:
-        link = self._link
+        link = self._supervisor.link
         if link is None or not link.can_publish:
             asyncio.get_running_loop().call_soon(on_published, Published.UNAVAILABLE)
             return
@@ -433,10 +394,11 @@ class RabbitMQBroker:
 
     def reply(self, to: str, reply: Reply, deadline: float) -> None:
         remaining_ms = self._remaining_ms(deadline)
-        if self._link is None or not remaining_ms:
+        link = self._supervisor.link
+        if link is None or not remaining_ms:
             self._listener.reply_dropped(to, reply.id)
         else:
-            self._link.reply(to, reply.id, remaining_ms, encode(reply))
+            link.reply(to, reply.id, remaining_ms, encode(reply))
 
     # --- help -----------------------------------------------------------------------------------
 

@@ -1,6 +1,7 @@
 """One byte stream, split between lanes and aiormq at whatever points the network cut it."""
 
 import asyncio
+import itertools
 from collections.abc import Iterator
 
 import pytest
@@ -39,7 +40,7 @@ def foreign() -> st.SearchStrategy[bytes]:
 def pieces(data: bytes, cuts: list[int]) -> Iterator[bytes]:
     """The stream, cut at these places."""
     places = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts)})
-    for start, end in zip(places, places[1:], strict=False):
+    for start, end in itertools.pairwise(places):
         yield data[start:end]
 
 
