@@ -104,7 +104,7 @@ def decode_envelope(data: bytes) -> Envelope:
     """Read an envelope back. Raises UndecodableMessage."""
     try:
         envelope = _decode_envelope(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UndecodableMessage(f"not an envelope: {error}") from error
     if envelope.version != VERSION:
         raise UndecodableMessage(f"envelope of version {envelope.version}, known is {VERSION}")
@@ -115,7 +115,7 @@ def decode_reply(data: bytes) -> Reply:
     """Read a reply back. Raises UndecodableMessage."""
     try:
         reply = _decode_reply(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UndecodableMessage(f"not a reply: {error}") from error
     if reply.version != VERSION:
         raise UndecodableMessage(f"reply of version {reply.version}, known is {VERSION}")

@@ -52,6 +52,7 @@ from broker.topology import (
 
 log = logging.getLogger(__name__)
 
+REQUEUE_DELAY = 0.1  # seconds
 CONSUMER_CHECK_INTERVAL = 3.0  # seconds between questions to the broker
 
 
@@ -111,13 +112,18 @@ class _Delivery:
             if ended is Published.ACCEPTED:
                 self._link.ack(self._tag)
             else:
-                self._link.requeue(self._tag)
+                requeue_later(self._link, self._tag)
 
         self._broker.publish(copy, settle)
 
     def _settle(self) -> bool:
         first, self._settled = not self._settled, True
         return first and not self._link.closed.done()
+
+
+def requeue_later(link: Link, tag: int) -> None:
+    """Back to the front of its queue, but not so soon that it circles at full speed."""
+    asyncio.get_running_loop().call_later(REQUEUE_DELAY, link.requeue, tag)
 
 
 class RabbitMQBroker:
@@ -353,7 +359,7 @@ class RabbitMQBroker:
                 DEAD_LETTER_QUEUE, body, {"x-reason": reason, "x-queue": queue}
             )
         except LinkError:
-            link.requeue(tag)
+            requeue_later(link, tag)
             raise
         link.ack(tag)
 

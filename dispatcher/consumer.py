@@ -1,0 +1,221 @@
+"""Takes the messages of one service: each in its turn, a bounded number at a time."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from broker.contract import Broker, Consumer, Delivery
+from broker.messages import Envelope
+from broker.problems import ProblemType
+from broker.topology import request_queues
+from config.models import Service, Tier
+from dispatcher.metrics import DispatcherListener
+from dispatcher.pipeline import Pipeline
+from dispatcher.settle import (
+    Answered,
+    DeadLettered,
+    Expired,
+    GivenBack,
+    Outcome,
+    RetryLater,
+    Settler,
+    Work,
+    problem_reply,
+)
+from dispatcher.turns import Turns
+
+logger = logging.getLogger(__name__)
+
+DELIVERY_LIMIT = 5  # attempts that may end in a lost dispatcher before the message is to blame
+_CANCEL_TIMEOUT = 5.0  # seconds for the broker's word that a subscription has ended
+
+
+def prefetch_for(limit: int) -> int:
+    """How many messages of one tier to hold, for so many calls at a time.
+
+    A message that may be redelivered stays unsettled while it is called, so one tier must be able
+    to fill every slot, and have some more at hand for slots that free up while the broker is asked.
+    Not many more: what waits here is out of reach of an idle dispatcher, and has to be given back
+    when this one stops.
+    """
+    return limit + max(1, limit // 4)
+
+
+class ServiceConsumer:
+    """The messages of one service, from their delivery until they are settled.
+
+    ``pipeline`` may be replaced at any time; work under way goes on with the one it began with.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        tiers: Mapping[str, Tier],
+        pipeline: Pipeline,
+        broker: Broker,
+        settler: Settler,
+        listener: DispatcherListener,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self.pipeline = pipeline
+        self._service = service
+        self._tiers = tiers
+        self._broker = broker
+        self._settler = settler
+        self._listener = listener
+        self._now = now
+        self._limit = service.concurrency.limit
+        self._turns: Turns[Work] = Turns(tiers)
+        self._subscriptions: list[Consumer] = []
+        self._held: dict[str, Work] = {}  # by message id: what waits and what is under way
+        self._running: dict[asyncio.Task[Outcome], Work] = {}
+        self._unstarted: dict[str, float] = {}  # deadlines of what a lost connection took away
+        self._draining = False
+
+    def fits(self, service: Service, tiers: Mapping[str, Tier]) -> bool:
+        """Whether queues, turns and slots are right for this configuration too."""
+        return self._service.concurrency == service.concurrency and self._tiers == tiers
+
+    @property
+    def in_flight(self) -> int:
+        """How many messages are under way."""
+        return len(self._running)
+
+    async def start(self) -> None:
+        """Declare and consume the queue of every tier."""
+        limits = {name: tier.queue_limit for name, tier in self._tiers.items()}
+        queues = request_queues([self._service.name], limits)
+        await self._broker.declare(queues)
+        prefetch = prefetch_for(self._limit)
+        for queue in queues:
+            on_delivery = partial(self._on_delivery, queue.tier)
+            self._subscriptions.append(await self._broker.consume(queue, prefetch, on_delivery))
+
+    async def drain(self, timeout: float) -> None:
+        """Leave with nothing lost; ``timeout`` is seconds for what is under way."""
+        # 1. Free slots are not filled any more.
+        self._draining = True
+        # 2. The broker sends no more. What it has sent meanwhile waits with the rest.
+        await self._unsubscribe()
+        # 3. What waits goes back. Not before 2, or it would come here again.
+        for work in self._turns.drain():
+            self._conclude(work, GivenBack())
+        # 4. What is under way is finished, answered and settled.
+        if self._running:
+            await asyncio.wait(self._running, timeout=timeout)
+        # 5. What takes too long is broken off.
+        if self._running:
+            self.interrupt()
+            await asyncio.wait(self._running)
+
+    def interrupt(self) -> None:
+        """Break off what is under way: what may be repeated is given back, the rest is answered."""
+        for task in self._running:
+            task.cancel()
+
+    def connection_lost(self) -> None:
+        """The broker has taken back what waits here, and will hand it out again."""
+        now = self._now()
+        known = self._unstarted.items()
+        self._unstarted = {id_: deadline for id_, deadline in known if deadline > now}
+        for work in self._turns.drain():
+            del self._held[work.envelope.id]
+            self._unstarted[work.envelope.id] = work.envelope.deadline
+
+    async def _unsubscribe(self) -> None:
+        try:
+            async with asyncio.timeout(_CANCEL_TIMEOUT):
+                for subscription in self._subscriptions:
+                    await subscription.cancel()
+        except TimeoutError:
+            logger.warning("the broker did not confirm in time that consumers were cancelled")
+
+    def _on_delivery(self, tier: str, delivery: Delivery) -> None:
+        work = Work(delivery)
+        if delivery.redelivered and not self._may_start(work):
+            return
+        self._held[work.envelope.id] = work
+        self._turns.add(tier, work)
+        self._fill()
+
+    def _may_start(self, work: Work) -> bool:
+        """Whether a redelivered message is known not to have been started; if not, deal with it.
+
+        Only the dispatcher that is handed a message first executes it. So if that was this one, and
+        it had not begun when its connection broke, nobody has.
+        """
+        envelope = work.envelope
+        self._listener.redelivered(envelope)
+        if held := self._held.get(envelope.id):
+            held.renew(work.delivery)
+            return False
+        if self._unstarted.pop(envelope.id, None) is not None:
+            return True
+        self._conclude(work, after_loss(envelope, self._now()))
+        return False
+
+    def _fill(self) -> None:
+        """Start what waits, as far as there are free slots."""
+        while len(self._running) < self._limit and not self._draining:
+            work = self._turns.take()
+            if work is None:
+                return
+            task = asyncio.create_task(self.pipeline.handle(work))
+            self._running[task] = work
+            task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[Outcome]) -> None:
+        work = self._running.pop(task)
+        try:
+            if task.cancelled():
+                self._conclude(work, after_interruption(work))
+            elif error := task.exception():
+                self._conclude(work, after_crash(work.envelope, error))
+            else:
+                self._conclude(work, task.result())
+        finally:
+            self._fill()
+
+    def _conclude(self, work: Work, outcome: Outcome) -> None:
+        self._held.pop(work.envelope.id, None)
+        self._settler.settle(work, outcome)
+
+
+def after_loss(envelope: Envelope, now: float) -> Outcome:
+    """What becomes of a message whose dispatcher was lost with it, or lost its connection."""
+    if now >= envelope.deadline:
+        return Expired()
+    if not envelope.idempotent:
+        detail = "The gateway lost track of the request while it was being handled."
+        return Answered(
+            problem_reply(envelope, ProblemType.OUTCOME_UNKNOWN, detail, executed="unknown")
+        )
+    if envelope.attempt >= DELIVERY_LIMIT:
+        detail = "The gateway gave up: the request was lost again and again while being handled."
+        return DeadLettered(
+            f"delivery limit: lost {envelope.attempt} times",
+            problem_reply(envelope, ProblemType.DELIVERY_LIMIT, detail, executed="unknown"),
+        )
+    return RetryLater()
+
+
+def after_interruption(work: Work) -> Outcome:
+    """What becomes of a message that was broken off when the dispatcher had to stop."""
+    if not work.settled:
+        return GivenBack()
+    detail = "The gateway had to stop before the service answered."
+    return Answered(
+        problem_reply(work.envelope, ProblemType.OUTCOME_UNKNOWN, detail, executed="unknown")
+    )
+
+
+def after_crash(envelope: Envelope, error: BaseException) -> Outcome:
+    """What becomes of a message at which the gateway's own code failed."""
+    logger.error("handling %s failed", envelope.id, exc_info=error)
+    reason = f"{type(error).__name__}: {error}"
+    reply = problem_reply(
+        envelope, ProblemType.INTERNAL, "The gateway failed at this request.", executed="unknown"
+    )
+    return DeadLettered(reason, reply)

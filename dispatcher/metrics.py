@@ -1,0 +1,121 @@
+"""What a dispatcher tells of itself: the events, and Prometheus as one who listens."""
+
+from collections.abc import Callable, Hashable
+from typing import TypeVar
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from broker.messages import Envelope, Reply
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+
+Key = TypeVar("Key", bound=Hashable)
+Child = TypeVar("Child")
+
+
+class _Kept(dict[Key, Child]):
+    """Children by their labels, made once each: ``labels()`` costs more than counting."""
+
+    def __init__(self, make: Callable[[Key], Child]) -> None:
+        super().__init__()
+        self._make = make
+
+    def __missing__(self, key: Key) -> Child:
+        child = self[key] = self._make(key)
+        return child
+
+
+class DispatcherListener:
+    """Hears what happens to messages; metrics override what they count."""
+
+    def consuming(self, service: str, in_flight: Callable[[], int]) -> None:
+        """A service's messages are taken from now on; ``in_flight`` counts those under way."""
+
+    def answered(self, envelope: Envelope, reply: Reply) -> None:
+        """A reply went home."""
+
+    def answered_late(self, envelope: Envelope, reply: Reply) -> None:
+        """A reply was ready after the deadline and was not sent."""
+
+    def expired(self, envelope: Envelope) -> None:
+        """The deadline passed before the call, which was not made."""
+
+    def redelivered(self, envelope: Envelope) -> None:
+        """A message came that somebody may have taken before."""
+
+    def dead_lettered(self, envelope: Envelope, reason: str) -> None:
+        """A message could not be handled."""
+
+
+class DispatcherMetrics(DispatcherListener):
+    """Counts for Prometheus."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._in_flight = Gauge(
+            "dispatcher_in_flight", "Messages under way.", ["service"], registry=registry
+        )
+        requests = Counter(
+            "dispatcher_requests",
+            "Requests by the class of their answer (2xx..5xx), or how they ended without one.",
+            ["service", "outcome"],
+            registry=registry,
+        )
+        self._redelivered = Counter(
+            "dispatcher_redelivered",
+            "Messages that were delivered before.",
+            ["service"],
+            registry=registry,
+        )
+        queue_seconds = Histogram(
+            "dispatcher_queue_seconds",
+            "Time from publishing to being taken.",
+            ["tier"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        upstream_seconds = Histogram(
+            "dispatcher_upstream_seconds",
+            "Time of upstream calls.",
+            ["service"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._requests_of = _Kept[tuple[str, str | int], Counter](
+            lambda key: requests.labels(
+                key[0], f"{key[1]}xx" if isinstance(key[1], int) else key[1]
+            )
+        )
+        self._queue_seconds_of = _Kept[str, Histogram](queue_seconds.labels)
+        self._upstream_seconds_of = _Kept[str, Histogram](upstream_seconds.labels)
+
+    def consuming(self, service: str, in_flight: Callable[[], int]) -> None:
+        """Read when somebody looks, so that it costs nothing per message."""
+        self._in_flight.labels(service).set_function(in_flight)
+
+    def answered(self, envelope: Envelope, reply: Reply) -> None:
+        """Count it by class, and both times."""
+        self._requests_of[envelope.service, reply.status // 100].inc()
+        self._observe(envelope, reply)
+
+    def answered_late(self, envelope: Envelope, reply: Reply) -> None:
+        """Count it apart: the call was made, but for nothing."""
+        self._requests_of[envelope.service, "late"].inc()
+        self._observe(envelope, reply)
+
+    def expired(self, envelope: Envelope) -> None:
+        """Count it."""
+        self._requests_of[envelope.service, "expired"].inc()
+
+    def redelivered(self, envelope: Envelope) -> None:
+        """Count it."""
+        self._redelivered.labels(envelope.service).inc()
+
+    def dead_lettered(self, envelope: Envelope, reason: str) -> None:
+        """Count it, next to the reply that went with it."""
+        self._requests_of[envelope.service, "dead_lettered"].inc()
+
+    def _observe(self, envelope: Envelope, reply: Reply) -> None:
+        self._queue_seconds_of[envelope.tier].observe(reply.queue_ms / 1000)
+        if reply.attempts:
+            self._upstream_seconds_of[envelope.service].observe(reply.upstream_ms / 1000)

@@ -1,0 +1,227 @@
+"""A dispatcher from start to stop, and from one configuration to the next."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+from broker.contract import ConnectionState
+from config.models import Drain, GatewayOptions, Service, Tier
+from config.snapshot import Snapshot
+from dispatcher.lifecycle import Dispatcher
+from dispatcher.metrics import DispatcherListener
+from tests.unit.dispatcher.doubles import (
+    TIERS,
+    Clock,
+    HeldClient,
+    RecordingBroker,
+    envelope,
+    post,
+    service,
+    settled,
+    tier,
+)
+
+
+def snapshot(
+    *services: Service, tiers: Mapping[str, Tier] = TIERS, drain_timeout: float = 30
+) -> Snapshot:
+    """A configuration with these services."""
+    return Snapshot(
+        routes=(),
+        services={service.name: service for service in services},
+        tiers=tiers,
+        options=GatewayOptions(drain=Drain(timeout=drain_timeout)),
+    )
+
+
+class Bench:
+    """A dispatcher with a broker and a client that the test holds."""
+
+    def __init__(self, first: Snapshot, listener: DispatcherListener | None = None) -> None:
+        self.broker = RecordingBroker()
+        self.client = HeldClient()
+        self.dispatcher = Dispatcher(
+            self.broker, self.client, first, listener=listener, now=Clock()
+        )
+
+    def consumed(self) -> set[str]:
+        """Routing keys of the queues that are consumed now."""
+        subscriptions = self.broker.subscriptions.items()
+        return {key for key, subscription in subscriptions if not subscription.cancelled}
+
+
+def keys(*services: str) -> set[str]:
+    """The routing keys of these services."""
+    return {f"{name}.{tier_name}" for name in services for tier_name in TIERS}
+
+
+async def test_every_service_is_served_from_entering_to_leaving() -> None:
+    """Inside, each service's queues are consumed; afterwards none is."""
+    bench = Bench(snapshot(service("users"), service("orders")))
+
+    async with bench.dispatcher:
+        assert bench.consumed() == keys("users", "orders")
+
+    assert bench.consumed() == set()
+
+
+async def test_leaving_answers_what_is_under_way() -> None:
+    """It waits for calls, sends their replies, and has given back all that it had not begun."""
+    bench = Bench(snapshot(service(limit=1)))
+    await bench.dispatcher.__aenter__()
+    for id_ in ("running", "waiting"):
+        bench.broker.deliver(envelope(id_))
+    await settled()
+    assert bench.dispatcher.in_flight == 1
+
+    stop = asyncio.create_task(bench.dispatcher.stop())
+    await settled()
+    assert bench.broker.log == ["waiting give back"]
+    assert not stop.done()
+    assert bench.dispatcher.in_flight == 1
+    bench.client.calls[0].answer()
+    await stop
+
+    assert bench.broker.log == ["waiting give back", "running reply 200", "running ack"]
+    assert bench.dispatcher.in_flight == 0
+
+
+async def test_a_second_signal_breaks_off() -> None:
+    """A forced stop gives back the GET at once and answers the POST, long before the timeout."""
+    bench = Bench(snapshot(service(), drain_timeout=3600))
+    await bench.dispatcher.__aenter__()
+    bench.broker.deliver(envelope("get"))
+    bench.broker.deliver(post("post"))
+    await settled()
+    stop = asyncio.create_task(bench.dispatcher.stop())
+    await settled()
+    assert not stop.done()
+
+    bench.dispatcher.force()
+    await stop
+
+    assert bench.broker.log == ["post ack", "get give back", "post reply 502"]
+
+
+async def test_stopping_is_bounded_by_the_drain_timeout() -> None:
+    """A call that never ends does not keep the process."""
+    bench = Bench(snapshot(service(), drain_timeout=0))
+    async with bench.dispatcher:
+        delivery = bench.broker.deliver(envelope())
+        await settled()
+
+    assert delivery.settled == "give back"
+
+
+class TestUse:
+    """From one configuration to the next."""
+
+    async def test_new_services_come_and_gone_ones_go(self) -> None:
+        """A gone service finishes what it has under way; others aren't touched."""
+        bench = Bench(snapshot(service("users"), service("orders")))
+        async with bench.dispatcher:
+            untouched = bench.broker.subscriptions["users.FREE"]
+            bench.broker.deliver(envelope("order", service="orders"))
+            await settled()
+
+            await bench.dispatcher.use(snapshot(service("users"), service("carts")))
+            await settled()
+            assert bench.consumed() == keys("users", "carts")
+            assert bench.broker.subscriptions["users.FREE"] is untouched
+            assert bench.dispatcher.in_flight == 1
+            bench.client.calls[0].answer()
+            await settled()
+
+            assert bench.broker.log == ["order reply 200", "order ack"]
+            assert bench.dispatcher.in_flight == 0
+
+    async def test_a_changed_address_needs_no_new_consumer(self) -> None:
+        """The next message goes to the new address; the one under way stays where it is."""
+        bench = Bench(snapshot(service()))
+        async with bench.dispatcher:
+            before = bench.broker.subscriptions["users.FREE"]
+            bench.broker.deliver(envelope("old"))
+            await settled()
+            await bench.dispatcher.use(snapshot(service(base_url="http://new.test", timeout=1)))
+            bench.broker.deliver(envelope("new"))
+            await settled()
+
+            assert bench.broker.subscriptions["users.FREE"] is before
+            assert [(c.address.host, c.timeout) for c in bench.client.calls] == [
+                ("users.test", 10),
+                ("new.test", 1),
+            ]
+            for call in bench.client.calls:
+                call.answer()
+
+    async def test_a_changed_limit_is_taken_over_in_order(self) -> None:
+        """A new consumer has the new slots; the old one gives back what it had not begun."""
+        bench = Bench(snapshot(service(limit=1)))
+        async with bench.dispatcher:
+            for id_ in ("running", "waiting"):
+                bench.broker.deliver(envelope(id_))
+            await settled()
+            await bench.dispatcher.use(snapshot(service(limit=8)))
+            await settled()
+            assert bench.broker.subscriptions["users.FREE"].prefetch == 10
+            assert bench.broker.log == ["waiting give back"]
+
+            bench.broker.deliver(envelope("waiting"))
+            await settled()
+            assert len(bench.client.calls) == 2
+            for call in bench.client.calls:
+                call.answer()
+
+    async def test_a_new_tier_is_consumed(self) -> None:
+        """A tier that was added has its queue from then on."""
+        bench = Bench(snapshot(service()))
+        async with bench.dispatcher:
+            await bench.dispatcher.use(snapshot(service(), tiers={**TIERS, "GOLD": tier(5)}))
+            await settled()
+
+            assert bench.consumed() == {*keys("users"), "users.GOLD"}
+
+    async def test_changes_follow_each_other(self) -> None:
+        """Two changes at once end in the state of the second."""
+        bench = Bench(snapshot(service("a")))
+        async with bench.dispatcher:
+            await asyncio.gather(
+                bench.dispatcher.use(snapshot(service("b"))),
+                bench.dispatcher.use(snapshot(service("c"))),
+            )
+            await settled()
+
+            assert bench.consumed() == keys("c")
+
+
+async def test_a_lost_connection_is_heard_and_a_restored_one_too() -> None:
+    """What waited is forgotten, and replies that could not be sent go out afterwards."""
+    bench = Bench(snapshot(service(limit=1)))
+    async with bench.dispatcher:
+        for id_ in ("running", "waiting"):
+            bench.broker.deliver(post(id_))
+        await settled()
+        bench.broker.become(ConnectionState.DISCONNECTED)
+        bench.client.calls[0].answer()
+        await settled()
+        assert bench.broker.replies == {}
+
+        bench.broker.become(ConnectionState.CONNECTED)
+
+        assert bench.broker.replies.keys() == {"running"}
+        assert len(bench.client.calls) == 1
+
+
+async def test_listeners_can_look_at_what_is_in_flight() -> None:
+    """For each service, the listener is given a way to see how much is under way."""
+    seen: dict[str, Callable[[], int]] = {}
+
+    class Watching(DispatcherListener):
+        def consuming(self, service: str, in_flight: Callable[[], int]) -> None:
+            seen[service] = in_flight
+
+    bench = Bench(snapshot(service("users"), service("orders")), Watching())
+    async with bench.dispatcher:
+        bench.broker.deliver(envelope())
+        await settled()
+        assert {name: in_flight() for name, in_flight in seen.items()} == {"users": 1, "orders": 0}
+        bench.client.calls[0].answer()

@@ -1,0 +1,89 @@
+"""What a dispatcher tells Prometheus."""
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from broker.messages import Reply
+from dispatcher.metrics import DispatcherMetrics
+from tests.unit.dispatcher.doubles import envelope
+
+
+@pytest.fixture
+def registry() -> CollectorRegistry:
+    """A registry of its own for every test."""
+    return CollectorRegistry()
+
+
+@pytest.fixture
+def metrics(registry: CollectorRegistry) -> DispatcherMetrics:
+    """Metrics in that registry."""
+    return DispatcherMetrics(registry)
+
+
+def requests(registry: CollectorRegistry, outcome: str) -> float | None:
+    """How many requests of the service ended so."""
+    labels = {"service": "users", "outcome": outcome}
+    return registry.get_sample_value("dispatcher_requests_total", labels)
+
+
+def test_answers_are_counted_by_class(
+    metrics: DispatcherMetrics, registry: CollectorRegistry
+) -> None:
+    """Each answer counts for its service and the class of its status."""
+    for status in (200, 204, 404, 503):
+        metrics.answered(envelope(), Reply(id="r1", status=status))
+
+    assert requests(registry, "2xx") == 2
+    assert requests(registry, "4xx") == 1
+    assert requests(registry, "5xx") == 1
+
+
+def test_times_are_observed_in_seconds(
+    metrics: DispatcherMetrics, registry: CollectorRegistry
+) -> None:
+    """The wait is observed by tier, the call by service."""
+    metrics.answered(
+        envelope(), Reply(id="r1", status=200, queue_ms=1500, upstream_ms=250, attempts=1)
+    )
+
+    tier, service = {"tier": "FREE"}, {"service": "users"}
+    assert registry.get_sample_value("dispatcher_queue_seconds_sum", tier) == 1.5
+    assert registry.get_sample_value("dispatcher_upstream_seconds_sum", service) == 0.25
+
+
+def test_without_a_call_there_is_no_time_of_one(
+    metrics: DispatcherMetrics, registry: CollectorRegistry
+) -> None:
+    """An answer that needed no upstream call does not make the upstream look fast."""
+    metrics.answered(envelope(), Reply(id="r1", status=503))
+
+    service = {"service": "users"}
+    assert registry.get_sample_value("dispatcher_upstream_seconds_count", service) is None
+
+
+def test_other_ends_are_counted(metrics: DispatcherMetrics, registry: CollectorRegistry) -> None:
+    """Late, expired, dead-lettered and redelivered ones each have their count."""
+    metrics.answered_late(envelope(), Reply(id="r1", status=200))
+    metrics.expired(envelope())
+    metrics.dead_lettered(envelope(), "why")
+    metrics.redelivered(envelope())
+
+    assert requests(registry, "late") == 1
+    assert requests(registry, "expired") == 1
+    assert requests(registry, "dead_lettered") == 1
+    redelivered = registry.get_sample_value("dispatcher_redelivered_total", {"service": "users"})
+    assert redelivered == 1
+
+
+def test_in_flight_is_read_when_somebody_looks(
+    metrics: DispatcherMetrics, registry: CollectorRegistry
+) -> None:
+    """The gauge shows the present, without an update per message."""
+    under_way = [1, 2, 3]
+    metrics.consuming("users", lambda: len(under_way))
+    service = {"service": "users"}
+    assert registry.get_sample_value("dispatcher_in_flight", service) == 3
+
+    under_way.pop()
+
+    assert registry.get_sample_value("dispatcher_in_flight", service) == 2

@@ -1,0 +1,192 @@
+"""The way of one message."""
+
+import asyncio
+
+import pytest
+
+from broker.messages import Envelope, Reply
+from config.models import Service
+from dispatcher.settle import Answered, Expired, Outcome, Work
+from dispatcher.upstream import (
+    Address,
+    ConnectFailed,
+    ConnectionLost,
+    InvalidRequest,
+    ProtocolError,
+    ResponseTooLarge,
+    UpstreamError,
+    UpstreamTimeout,
+)
+from tests.unit.dispatcher.doubles import (
+    NOW,
+    Clock,
+    HeldClient,
+    RecordingDelivery,
+    envelope,
+    pipeline,
+    post,
+    service,
+    settled,
+)
+
+
+class Walk:
+    """One message on its way through the pipeline."""
+
+    def __init__(self, message: Envelope, of: Service | None = None) -> None:
+        self.clock = Clock()
+        self.client = HeldClient()
+        self.delivery = RecordingDelivery(message, redelivered=False, log=[])
+        way = pipeline(self.client, of or service(), self.clock)
+        self.outcome: asyncio.Task[Outcome] = asyncio.create_task(way.handle(Work(self.delivery)))
+
+    async def reply(self) -> Reply:
+        """What the message is answered with."""
+        outcome = await self.outcome
+        assert isinstance(outcome, Answered)
+        return outcome.reply
+
+
+async def test_the_request_is_passed_on() -> None:
+    """The upstream is asked what the client asked, and told how long there is."""
+    walk = Walk(post(body=b"\x00\xff", headers=((b"A", b"1"), (b"a", b"2")), deadline=NOW + 1.2345))
+    await settled()
+
+    call = walk.client.calls[0]
+    assert call.address == Address("http", "users.test", 8080)
+    assert (call.request.method, call.request.target) == ("POST", "/users?x=1")
+    assert call.request.headers == (
+        (b"A", b"1"),
+        (b"a", b"2"),
+        (b"X-Request-Deadline-Ms", b"1234"),
+    )
+    assert call.request.body == b"\x00\xff"
+
+
+async def test_the_response_is_the_reply() -> None:
+    """Status, reason, headers and body go home as they came, with the times and the instance."""
+    walk = Walk(envelope())
+    await settled()
+    walk.clock.now += 0.5
+    walk.client.calls[0].answer(404, b"none")
+
+    assert await walk.reply() == Reply(
+        id="r1",
+        status=404,
+        reason=b"OK",
+        headers=((b"X", b"y"),),
+        body=b"none",
+        queue_ms=250.0,
+        upstream_ms=500.0,
+        attempts=1,
+        instance="http://users.test:8080",
+    )
+
+
+async def test_a_clock_ahead_makes_no_negative_wait() -> None:
+    """A message from a node whose clock is ahead was never in the queue for less than nothing."""
+    walk = Walk(envelope(published_at=NOW + 3))
+    await settled()
+    walk.client.calls[0].answer()
+
+    assert (await walk.reply()).queue_ms == 0
+
+
+@pytest.mark.parametrize(("left", "of_service", "timeout"), [(10, 30, 10), (60, 30, 30)])
+async def test_a_try_has_the_smaller_of_two_times(
+    left: float, of_service: float, timeout: float
+) -> None:
+    """A try ends with the service's timeout or with the deadline, whichever comes first."""
+    walk = Walk(envelope(deadline=NOW + left), service(timeout=of_service))
+    await settled()
+
+    assert walk.client.calls[0].timeout == timeout
+
+
+@pytest.mark.parametrize("message", [envelope(deadline=NOW), post(deadline=NOW - 5)])
+async def test_nothing_is_called_too_late(message: Envelope) -> None:
+    """At the deadline or past it there is no call and no early ack."""
+    walk = Walk(message)
+
+    assert await walk.outcome == Expired()
+    assert walk.client.calls == []
+    assert walk.delivery.settled == ""
+
+
+async def test_only_what_must_not_repeat_is_settled_first() -> None:
+    """A POST is acknowledged before its call; a GET is not."""
+    get, posted = Walk(envelope()), Walk(post())
+    await settled()
+
+    assert (get.delivery.settled, posted.delivery.settled) == ("", "ack")
+
+
+async def test_instances_take_turns() -> None:
+    """Several instances are called one after the other, and the reply names the one."""
+    clock, client = Clock(), HeldClient()
+    urls = ["http://a.test", "http://b.test:81"]
+    way = pipeline(client, service(base_url=None, instances=[{"url": url} for url in urls]), clock)
+    names = []
+    for _ in range(3):
+        delivery = RecordingDelivery(envelope(), redelivered=False, log=[])
+        task = asyncio.create_task(way.handle(Work(delivery)))
+        await settled()
+        client.calls[-1].answer()
+        outcome = await task
+        assert isinstance(outcome, Answered)
+        names.append(outcome.reply.instance)
+
+    assert names == ["http://a.test", "http://b.test:81", "http://a.test"]
+
+
+async def test_no_instance() -> None:
+    """A service that has none is answered 503 with a time to come back."""
+    walk = Walk(envelope(), service(base_url=None, discovery={"type": "registry"}))
+    reply = await walk.reply()
+
+    assert (reply.status, reply.attempts, reply.instance) == (503, 0, "")
+    assert reply.problem is not None
+    assert (reply.problem.type, reply.problem.executed) == ("no-instance", "no")
+    assert reply.problem.retry_after == 1
+
+
+@pytest.mark.parametrize("sent", [False, True])
+@pytest.mark.parametrize(
+    ("error", "status", "slug"),
+    [
+        (ConnectFailed, 502, "upstream-connection"),
+        (ConnectionLost, 502, "upstream-connection"),
+        (ProtocolError, 502, "upstream-protocol"),
+        (ResponseTooLarge, 502, "upstream-protocol"),
+        (UpstreamTimeout, 504, "deadline-exceeded"),
+        (InvalidRequest, 400, "bad-request"),
+        (UpstreamError, 502, "upstream-connection"),
+    ],
+)
+async def test_a_failed_call_is_a_problem(
+    error: type[UpstreamError], status: int, slug: str, sent: bool
+) -> None:
+    """Each failure has its type; it says whether the upstream may have acted, not where it is."""
+    walk = Walk(envelope())
+    await settled()
+    walk.clock.now += 0.1
+    walk.client.calls[0].fail(error("10.0.0.1 refused", sent=sent))
+    reply = await walk.reply()
+
+    assert reply.status == status
+    assert reply.problem is not None
+    assert (reply.problem.type, reply.problem.executed) == (slug, "unknown" if sent else "no")
+    assert "10.0.0.1" not in reply.problem.detail
+    assert (reply.attempts, reply.instance) == (1, "http://users.test:8080")
+    assert reply.upstream_ms == pytest.approx(100)
+
+
+async def test_breaking_off_aborts_the_call() -> None:
+    """Cancelling the message's task cancels the call that it waits for."""
+    walk = Walk(envelope())
+    await settled()
+
+    walk.outcome.cancel()
+    await settled()
+
+    assert walk.client.calls[0].future.cancelled()
