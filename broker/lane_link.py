@@ -76,5 +76,5 @@ class LaneLink(Link):
     def abandon(self) -> None:
         self._publish_lane.expire()
 
-    def flush(self) -> None:
+    async def flush(self) -> None:
         self._protocol.flush()

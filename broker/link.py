@@ -141,9 +141,9 @@ class Link(ABC):
 
     async def close(self) -> None:
         """Send what was settled, then leave; never raises."""
-        self.flush()
         try:
             async with _answered():
+                await self.flush()
                 await self._connection.close()
         except LinkError:
             self._protocol.abort()
@@ -264,5 +264,5 @@ class Link(ABC):
         """The link is closed: whatever still waits for its confirm is LOST."""
 
     @abstractmethod
-    def flush(self) -> None:
-        """Hand over to the socket what is still held back."""
+    async def flush(self) -> None:
+        """Return when the socket has all that was sent and settled."""

@@ -13,6 +13,8 @@ from broker.contract import OnPublished, Published
 from broker.lane import OnMessage
 from broker.link import Link
 
+_ENDED = (aiormq.exceptions.AMQPError, OSError, RuntimeError)  # what a closed channel raises
+
 
 class PlainLink(Link):
     """Publishes and takes deliveries by aiormq's channels."""
@@ -68,8 +70,9 @@ class PlainLink(Link):
     def abandon(self) -> None:
         """Nothing to do: aiormq ends what waits on a channel when the channel ends."""
 
-    def flush(self) -> None:
-        """Nothing to do: aiormq's writer holds nothing back."""
+    async def flush(self) -> None:
+        if self._tasks:
+            await asyncio.wait(self._tasks)
 
     async def _send(
         self, exchange: str, routing_key: str, message_id: str, expiration_ms: int, body: bytes
@@ -90,7 +93,7 @@ class PlainLink(Link):
             return Published.UNROUTABLE
         except aiormq.exceptions.DeliveryError:
             return Published.QUEUE_FULL
-        except (aiormq.exceptions.AMQPError, TimeoutError, OSError, asyncio.CancelledError):
+        except (*_ENDED, TimeoutError, asyncio.CancelledError):
             return Published.LOST  # aiormq ends what waits on a closing channel by cancelling it
         return Published.ACCEPTED
 
@@ -98,7 +101,7 @@ class PlainLink(Link):
         """Settle after the replies that were given before: none is lost to its own settlement."""
         if self._latest_reply is not None and not self._latest_reply.done():
             await asyncio.wait([self._latest_reply])
-        with suppress(aiormq.exceptions.AMQPError, OSError):
+        with suppress(*_ENDED):
             await settlement
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

@@ -348,7 +348,6 @@ class RabbitMQBroker:
 
     def dead_letter(self, link: Link, tag: int, body: bytes, queue: str, reason: str) -> None:
         """Move a delivery into the dead-letter queue; it is forgotten only once it is there."""
-        self._listener.dead_lettered(queue, reason)
         self._spawn(self._move_to_dead_letters(link, tag, body, queue, reason))
 
     async def _move_to_dead_letters(
@@ -362,6 +361,7 @@ class RabbitMQBroker:
             requeue_later(link, tag)
             raise
         link.ack(tag)
+        self._listener.dead_lettered(queue, reason)
 
     # --- replies --------------------------------------------------------------------------------
 
@@ -402,7 +402,8 @@ class RabbitMQBroker:
         remaining_ms = self._remaining_ms(deadline)
         link = self._supervisor.link
         if link is None or not remaining_ms:
-            self._listener.reply_dropped(to, reply.id)
+            loop = asyncio.get_running_loop()
+            loop.call_soon(self._listener.reply_dropped, to, reply.id)
         else:
             link.reply(to, reply.id, remaining_ms, encode(reply))
 

@@ -85,7 +85,7 @@ class Publishes:
         for number in range(1, count + 1):
             wire.lane.publish(address, b"id-%d" % number, b"1", b"", self.note(number))
 
-    def note(self, number: int):  # type: ignore[no-untyped-def] # noqa: ANN201
+    def note(self, number: int):  # type: ignore[no-untyped-def]
         def ended(how: Published) -> None:
             assert number not in self.ended, "told twice"
             self.ended[number] = how
