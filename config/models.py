@@ -1,11 +1,9 @@
 """The shape of every configuration file: one model for each kind of entry.
 
-Times are seconds, sizes are bytes (``1MiB`` is read as 1048576). Unknown keys are errors. Models are
-immutable, so that one snapshot can serve requests while the next one is being made.
+Times are seconds, sizes are bytes (``1MiB`` is read as 1048576). Unknown keys are errors. Models
+are immutable, so that one snapshot can serve requests while the next one is being made.
 """
 
-import ipaddress
-import re
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 
@@ -15,45 +13,51 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    HttpUrl,
-    PlainSerializer,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
 
-_SIZE = re.compile(r"(\d+)\s*(B|KiB|MiB|GiB)?")
-_SIZE_UNITS = {None: 1, "B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
-
-
-def parse_size(value: object) -> object:
-    """Bytes from ``1048576``, ``"1MiB"``, ``"64 KiB"``; other values pass on to pydantic's own check."""
-    if not isinstance(value, str):
-        return value
-    match = _SIZE.fullmatch(value.strip())
-    if match is None:
-        raise ValueError("a size is a number of bytes, or one with B, KiB, MiB or GiB behind it")
-    return int(match[1]) * _SIZE_UNITS[match[2]]
-
-
-def _parse_network(value: object) -> object:
-    return ipaddress.ip_network(value) if isinstance(value, str) else value
-
-
-Network = Annotated[
-    ipaddress.IPv4Network | ipaddress.IPv6Network,
-    BeforeValidator(_parse_network),
-    PlainSerializer(str),
-]
-Size = Annotated[int, BeforeValidator(parse_size), Field(ge=0)]
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)]
-Method = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9-]*$", max_length=32)]
+from config.paths import REST, is_reserved, pattern_parameters
+from config.values import (
+    Algorithm,
+    Count,
+    Flag,
+    HeaderName,
+    HeaderValue,
+    Method,
+    Methods,
+    Name,
+    Network,
+    Number,
+    Origin,
+    PathPattern,
+    PlainUrl,
+    PositiveCount,
+    Seconds,
+    SecondsFromZero,
+    Size,
+    TierName,
+    WebUrl,
+    WholeNumber,
+    refusal,
+)
 
 
 class Model(BaseModel):
     """Base of all configuration models: immutable, and strict about unknown keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, populate_by_name=True, hide_input_in_errors=True
+    )
+
+
+def _allow_method_too(schema: dict[str, Any]) -> None:
+    """``method: GET`` is another spelling of ``methods: [GET]``."""
+    schema["properties"]["method"] = {
+        "type": "string",
+        "description": "an HTTP method in capitals like GET",
+    }
 
 
 # --- shared pieces ------------------------------------------------------------------------------
@@ -62,20 +66,21 @@ class Model(BaseModel):
 class RateLimit(Model):
     """An allowance: a steady rate, and how many may come at once on top of it."""
 
-    requests_per_minute: Annotated[int, Field(gt=0)]
-    burst: Annotated[int, Field(ge=0)] = 0
+    requests_per_minute: PositiveCount
+    burst: Count = 0
 
 
 class AnyOrAll(Model):
     """A demand on a set of names: at least one of ``any``, or every one of ``all``."""
 
-    any: tuple[str, ...] | None = None
-    all: tuple[str, ...] | None = None
+    any: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    all: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
         if (self.any is None) == (self.all is None):
-            raise ValueError("give either 'any' or 'all'")
+            found = "both any and all" if self.any else "neither any nor all"
+            raise refusal("one of the two", found)
         return self
 
 
@@ -89,18 +94,19 @@ class IpFilter(Model):
 class Cors(Model):
     """Cross-origin rules (Fetch standard); ``max_age`` in seconds."""
 
-    allow_origins: tuple[str, ...]
+    allow_origins: tuple[Origin, ...]
     allow_methods: tuple[Method, ...] = ()
-    allow_headers: tuple[str, ...] = ()
-    expose_headers: tuple[str, ...] = ()
-    allow_credentials: bool = False
-    max_age: Annotated[int, Field(ge=0)] = 600
+    allow_headers: tuple[HeaderName, ...] = ()
+    expose_headers: tuple[HeaderName, ...] = ()
+    allow_credentials: Flag = False
+    max_age: Count = 600
 
-    @model_validator(mode="after")
-    def _no_wildcard_with_credentials(self) -> Self:
-        if self.allow_credentials and "*" in self.allow_origins:
-            raise ValueError("allow_origins '*' can't go together with allow_credentials")
-        return self
+    @field_validator("allow_credentials")
+    @classmethod
+    def _no_wildcard_with_credentials(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and "*" in info.data.get("allow_origins", ()):
+            raise refusal("false, or origins by their names", found='true beside the origin "*"')
+        return value
 
 
 # --- routes.yaml --------------------------------------------------------------------------------
@@ -119,7 +125,7 @@ class RequestValidation(Model):
 
     query: dict[str, Any] | None = None
     headers: dict[str, Any] | None = None
-    body: dict[str, Any] | bool | None = None
+    body: dict[str, Any] | Flag | None = None
     mode: Literal["enforce", "log"] = "enforce"
 
 
@@ -129,24 +135,33 @@ def _as_rate_limit(value: object) -> object:
     return value
 
 
+_RateLimitOrNumber = Annotated[
+    RateLimit | None,
+    BeforeValidator(_as_rate_limit),
+    Field(description="a whole number from 1, or a mapping with requests_per_minute and burst"),
+]
+
+
 class Route(Model):
     """Which requests go to which service, and under which rules."""
 
-    path: Annotated[str, Field(pattern=r"^/", max_length=2048)]
+    model_config = ConfigDict(json_schema_extra=_allow_method_too)
+
+    path: PathPattern
     # `method` and `methods` are two spellings of one thing; None means every method.
     methods: Annotated[
-        tuple[Method, ...] | None, Field(validation_alias=AliasChoices("methods", "method"))
+        Methods | None, Field(validation_alias=AliasChoices("methods", "method"))
     ] = None
-    service: Name
-    auth_required: bool = True
-    rate_limit: Annotated[RateLimit | None, BeforeValidator(_as_rate_limit)] = None
+    service: Annotated[Name, Field(description="the name of a service")]
+    auth_required: Flag = True
+    rate_limit: _RateLimitOrNumber = None
     timeout: Seconds = 30.0
-    retry_count: Annotated[int | None, Field(ge=0, le=20)] = None
+    retry_count: Annotated[WholeNumber | None, Field(ge=0, le=20)] = None
     name: Annotated[str, Field(max_length=200)] = ""
-    upstream_path: Annotated[str | None, Field(pattern=r"^/")] = None
+    upstream_path: PathPattern | None = None
     roles: AnyOrAll | None = None
     scopes: AnyOrAll | None = None
-    priority: str = "inherit"
+    priority: TierName = "inherit"
     delivery: Delivery = Delivery.AUTO
     async_mode: Annotated[Literal["never", "allowed", "always"], Field(alias="async")] = "never"
     max_body: Size | None = None
@@ -155,10 +170,29 @@ class Route(Model):
     cors: Cors | None = None
     when_open: Literal["hold", "fallback", "fail"] = "fallback"
 
-    @field_validator("methods", mode="before")
+    @field_validator("path")
     @classmethod
-    def _one_or_many(cls, value: object) -> object:
-        return (value,) if isinstance(value, str) else value
+    def _outside_of_reserved(cls, value: str) -> str:
+        if is_reserved(value):
+            raise refusal(
+                "a path outside /auth/, /requests/ and /problems/: those are the gateway's"
+            )
+        return value
+
+    @field_validator("upstream_path")
+    @classmethod
+    def _parameters_of_path(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is None or "path" not in info.data:
+            return value
+        known = pattern_parameters(info.data["path"])
+        if not set(pattern_parameters(value)) <= set(known):
+            names = [name if name == REST else f"{{{name}}}" for name in known]
+            raise refusal(
+                f"the parameters of path, {', '.join(names)}"
+                if names
+                else "no parameters, as path has none"
+            )
+        return value
 
     @property
     def label(self) -> str:
@@ -172,8 +206,8 @@ class Route(Model):
 class Instance(Model):
     """One address of a service; ``weight`` is its share in weighted strategies."""
 
-    url: HttpUrl
-    weight: Annotated[int, Field(ge=1, le=1000)] = 1
+    url: PlainUrl
+    weight: Annotated[WholeNumber, Field(ge=1, le=1000)] = 1
     zone: str | None = None
 
 
@@ -181,27 +215,29 @@ class Concurrency(Model):
     """How many calls one dispatcher has under way to one service."""
 
     mode: Literal["fixed", "adaptive"] = "fixed"
-    limit: Annotated[int, Field(ge=1, le=10_000)] = 64
+    limit: Annotated[WholeNumber, Field(ge=1, le=10_000)] = 64
 
 
 class HealthCheck(Model):
     """An active probe; ``interval`` and ``timeout`` in seconds."""
 
-    path: Annotated[str, Field(pattern=r"^/")] = "/health"
+    path: Annotated[
+        str, Field(pattern=r"^/[^\s#]*$", description="a path that begins with /, like /health")
+    ] = "/health"
     interval: Seconds = 30.0
     timeout: Seconds = 2.0
-    healthy_threshold: Annotated[int, Field(ge=1)] = 2
-    unhealthy_threshold: Annotated[int, Field(ge=1)] = 3
+    healthy_threshold: PositiveCount = 2
+    unhealthy_threshold: PositiveCount = 3
 
 
 class CircuitBreakerOptions(Model):
     """When a service counts as failing, and what is answered meanwhile."""
 
-    failure_threshold: Annotated[int, Field(ge=1)] = 5
+    failure_threshold: PositiveCount = 5
     reset_timeout: Seconds = 60.0
-    half_open_max_calls: Annotated[int, Field(ge=1)] = 1
+    half_open_max_calls: PositiveCount = 1
     fallback_response: dict[str, Any] | None = None
-    fallback_status: Annotated[int, Field(ge=200, le=599)] = 503
+    fallback_status: Annotated[WholeNumber, Field(ge=200, le=599)] = 503
 
 
 class Discovery(Model):
@@ -215,10 +251,12 @@ class Service(Model):
 
     name: Name
     version: str = ""
-    base_url: HttpUrl | None = None
+    discovery: Discovery = Discovery()
     instances: tuple[Instance, ...] = ()
+    # After those that it depends on: pydantic shows a validator only the fields before its own.
+    base_url: Annotated[PlainUrl | None, Field(validate_default=True)] = None
     timeout: Seconds = 30.0
-    retry_count: Annotated[int, Field(ge=0, le=20)] = 0
+    retry_count: Annotated[WholeNumber, Field(ge=0, le=20)] = 0
     metadata: dict[str, str] = {}
     strategy: Literal["round_robin", "least_connections", "weighted_round_robin", "adaptive"] = (
         "round_robin"
@@ -226,15 +264,25 @@ class Service(Model):
     concurrency: Concurrency = Concurrency()
     health_check: HealthCheck | None = None
     circuit_breaker: CircuitBreakerOptions | None = None
-    discovery: Discovery = Discovery()
 
-    @model_validator(mode="after")
-    def _has_an_address(self) -> Self:
-        if self.base_url is not None and self.instances:
-            raise ValueError("give either 'base_url' or 'instances', not both")
-        if self.base_url is None and not self.instances and self.discovery.type != "registry":
-            raise ValueError("give 'base_url' or 'instances'")
-        return self
+    @field_validator("instances")
+    @classmethod
+    def _each_url_once(cls, value: tuple[Instance, ...]) -> tuple[Instance, ...]:
+        if len({instance.url for instance in value}) < len(value):
+            raise refusal("each url once", found="instances with the same url")
+        return value
+
+    @field_validator("base_url")
+    @classmethod
+    def _has_an_address(cls, value: PlainUrl | None, info: ValidationInfo) -> PlainUrl | None:
+        if "instances" not in info.data or "discovery" not in info.data:
+            return value
+        instances, discovery = info.data["instances"], info.data["discovery"]
+        if value is not None and instances:
+            raise refusal("one of the two", found="instances beside it")
+        if value is None and not instances and discovery.type != "registry":
+            raise refusal("a URL here, or instances")
+        return value
 
     @property
     def addresses(self) -> tuple[Instance, ...]:
@@ -248,24 +296,21 @@ class Service(Model):
 class Condition(Model):
     """Which exchanges a transform applies to; an absent key matches all."""
 
-    path: Annotated[str | None, Field(pattern=r"^/")] = None
-    methods: Annotated[
-        tuple[Method, ...] | None, Field(validation_alias=AliasChoices("methods", "method"))
-    ] = None
-    status: tuple[Annotated[int, Field(ge=100, le=599)], ...] | None = None
+    model_config = ConfigDict(json_schema_extra=_allow_method_too)
 
-    @field_validator("methods", mode="before")
-    @classmethod
-    def _one_or_many(cls, value: object) -> object:
-        return (value,) if isinstance(value, str) else value
+    path: PathPattern | None = None
+    methods: Annotated[
+        Methods | None, Field(validation_alias=AliasChoices("methods", "method"))
+    ] = None
+    status: tuple[Annotated[WholeNumber, Field(ge=100, le=599)], ...] | None = None
 
 
 class HeaderChanges(Model):
     """Headers to set, remove and rename."""
 
-    set: dict[str, str] = {}
-    remove: tuple[str, ...] = ()
-    rename: dict[str, str] = {}
+    set: dict[HeaderName, HeaderValue] = {}
+    remove: tuple[HeaderName, ...] = ()
+    rename: dict[HeaderName, HeaderName] = {}
 
 
 class BodyTransform(Model):
@@ -288,12 +333,17 @@ class Transform(Model):
 
 # --- tiers.yaml ---------------------------------------------------------------------------------
 
+_RateOrUnlimited = Annotated[
+    PositiveCount | None,
+    Field(description="a whole number of requests a minute from 1, or null for no limit"),
+]
+
 
 class Customer(Model):
     """What one customer of a tier was promised."""
 
-    requests_per_minute: Annotated[int | None, Field(gt=0)]
-    burst: Annotated[int, Field(ge=0)] = 0
+    requests_per_minute: _RateOrUnlimited
+    burst: Count = 0
 
 
 class Tier(Model):
@@ -303,11 +353,11 @@ class Tier(Model):
     turns (0 to 1); ``queue_limit`` counts messages per service.
     """
 
-    requests_per_minute: Annotated[int | None, Field(gt=0)] = None
-    burst: Annotated[int, Field(ge=0)] = 0
-    weight: Annotated[int, Field(ge=1, le=1000)] = 1
-    floor: Annotated[float, Field(ge=0, le=1)] = 0.0
-    queue_limit: Annotated[int, Field(ge=1)] = 1000
+    requests_per_minute: _RateOrUnlimited
+    burst: Count = 0
+    weight: Annotated[WholeNumber, Field(ge=1, le=1000)] = 1
+    floor: Annotated[Number, Field(ge=0, le=1)] = 0.0
+    queue_limit: PositiveCount = 1000
     customers: dict[str, Customer] = {}
 
 
@@ -327,23 +377,23 @@ class Client(Model):
 
     id: Name
     secret_hash: str
-    tier: str = "FREE"
+    tier: TierName = "FREE"
     roles: tuple[str, ...] = ()
 
 
 class Auth(Model):
     """How tokens are checked; ``leeway`` and the lifetimes are seconds."""
 
-    algorithms: Annotated[tuple[str, ...], Field(min_length=1)] = ("HS256",)
+    algorithms: Annotated[tuple[Algorithm, ...], Field(min_length=1)] = ("HS256",)
     issuer: str | None = None
     audience: str | None = None
-    leeway: Annotated[float, Field(ge=0, le=300)] = 30
-    jwks_url: HttpUrl | None = None
+    leeway: Annotated[Number, Field(ge=0, le=300)] = 30.0
+    jwks_url: WebUrl | None = None
     tier_claim: str = "tier"
     roles_claim: str = "roles"
     customer_claim: str = "org"
-    access_ttl: Annotated[int, Field(gt=0)] = 900
-    refresh_ttl: Annotated[int, Field(gt=0)] = 1_209_600
+    access_ttl: PositiveCount = 900
+    refresh_ttl: PositiveCount = 1_209_600
     clients: tuple[Client, ...] = ()
 
 
@@ -352,17 +402,17 @@ class Limits(Model):
 
     max_body: Size = 1024**2
     max_header_bytes: Size = 16_384
-    max_header_count: Annotated[int, Field(ge=1)] = 100
+    max_header_count: PositiveCount = 100
     header_timeout: Seconds = 10.0
     body_timeout: Seconds = 30.0
     keepalive_timeout: Seconds = 75.0
-    max_connections: Annotated[int, Field(ge=1)] = 10_000
+    max_connections: PositiveCount = 10_000
 
 
 class RuleMatch(Model):
     """Which requests a custom rate limit counts; an absent key matches all."""
 
-    path: str | None = None
+    path: PathPattern | None = None
     roles: tuple[str, ...] = ()
 
 
@@ -371,9 +421,15 @@ class RateLimitRule(Model):
 
     name: Name
     match: RuleMatch = RuleMatch()
-    key: Annotated[str, Field(pattern=r"^(ip|subject|customer|header:[A-Za-z0-9-]+)$")]
-    requests_per_minute: Annotated[int, Field(gt=0)]
-    burst: Annotated[int, Field(ge=0)] = 0
+    key: Annotated[
+        str,
+        Field(
+            pattern=r"^(ip|subject|customer|header:[A-Za-z0-9-]+)$",
+            description="ip, subject, customer or header:NAME",
+        ),
+    ]
+    requests_per_minute: PositiveCount
+    burst: Count = 0
 
 
 class Admission(Model):
@@ -383,24 +439,27 @@ class Admission(Model):
 
 
 class Drain(Model):
-    """Seconds between "not ready" and closing the listener, and for what is in flight after that."""
+    """Seconds from "not ready" to closing the listener, and for what is in flight after that."""
 
-    delay: Annotated[float, Field(ge=0)] = 5.0
-    timeout: Annotated[float, Field(ge=0)] = 30.0
+    delay: SecondsFromZero = 5.0
+    timeout: SecondsFromZero = 30.0
 
 
 class Audit(Model):
     """Where the audit trail goes, and which headers it must not show."""
 
     index: str = "gateway-audit"
-    redact: tuple[str, ...] = ("authorization", "cookie")
+    redact: tuple[HeaderName, ...] = ("authorization", "cookie")
 
 
 class GatewayOptions(Model):
     """All of gateway.yaml."""
 
     auth: Auth = Auth()
-    trusted_proxies: tuple[Network, ...] | Annotated[int, Field(ge=0)] = ()
+    trusted_proxies: Annotated[
+        tuple[Network, ...] | Count,
+        Field(description="a list of networks, or the number of proxies in front of the gateway"),
+    ] = ()
     ip_filter: IpFilter = IpFilter()
     cors: Cors | None = None
     limits: Limits = Limits()

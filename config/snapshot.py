@@ -8,7 +8,10 @@ from config.models import DEFAULT_TIERS, GatewayOptions, Route, Service, Tier, T
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Everything the operator said, checked as a whole; a request lives under the one it came with."""
+    """Everything the operator said, checked as a whole.
+
+    A request lives and dies under the one it came with.
+    """
 
     routes: tuple[Route, ...]
     services: Mapping[str, Service]

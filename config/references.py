@@ -1,0 +1,152 @@
+"""What no entry can know alone: names given twice, and names that must exist elsewhere."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from config.faults import Fault, KeyPath, Problem, nearest, quoted
+from config.models import GatewayOptions, Route, Service, Tier, Transform
+from config.paths import shape
+from config.sections import Section, methods_of, text_at
+from config.values import TierName
+
+_INHERIT = "inherit"
+_DEFAULT_TIER = "FREE"
+_TIER_NAME = TypeAdapter[str](TierName)
+
+
+@dataclass(frozen=True, slots=True)
+class Sections:
+    """A whole configuration before it is known to be sound."""
+
+    routes: Section[Route]
+    services: Section[Service]
+    transforms: Section[Transform]
+    tiers: Section[Tier]
+    gateway: Section[GatewayOptions]
+
+    @property
+    def faults(self) -> list[Fault]:
+        """All that was found, file by file, in the order of the lines."""
+        sections = (self.routes, self.services, self.transforms, self.tiers, self.gateway)
+        return [fault for section in sections for fault in sorted(section.faults, key=_line)]
+
+
+def _line(fault: Fault) -> tuple[int, int]:
+    return (fault.position.line, fault.position.column) if fault.position else (0, 0)
+
+
+def check_references(whole: Sections) -> None:
+    """Add to each section the faults that show only beside others."""
+    _report(whole.routes, _same_requests(whole.routes))
+    _report(whole.routes, _unknown_services(whole.routes, whole.services))
+    _report(whole.routes, _unknown_priorities(whole.routes, whole.tiers))
+    _report(whole.routes, _same_names(whole.routes))
+    _report(whole.services, _same_names(whole.services))
+    _report(whole.transforms, _same_names(whole.transforms))
+    _report(whole.tiers, _bad_tier_names(whole.tiers))
+    _report(whole.tiers, _floors_beyond_all(whole.tiers))
+    for options in whole.gateway.models.values():
+        _report(whole.gateway, _same_clients_and_rules(options))
+        _report(whole.gateway, _unknown_client_tiers(options, whole.tiers))
+
+
+def _report(section: Section[Any], problems: Iterator[Problem]) -> None:
+    for problem in problems:
+        section.add(problem)
+
+
+def _same_requests(routes: Section[Route]) -> Iterator[Problem]:
+    """Two routes for one path and method; one for all methods leaves the named ones to others."""
+    takers: dict[tuple[str, str], KeyPath] = {}
+    for path, entry in routes.entries.items():
+        if not (pattern := shape(text_at(entry, "path"))):
+            continue
+        methods = methods_of(entry) or ("",)
+        others = [takers.setdefault((pattern, method), path) for method in methods]
+        other = next((other for other in others if other != path), None)
+        if other is not None:
+            found = f"the path and method of another route{_place(routes, other)}"
+            yield Problem((*path, "path"), found, "one route for a path and method")
+
+
+def _same_names(section: Section[Any]) -> Iterator[Problem]:
+    first: dict[str, KeyPath] = {}
+    for path, name in section.names.items():
+        other = first.setdefault(name, path)
+        # Two routes that have no names of their own differ, or are for the same requests.
+        if other != path and any(text_at(section.entries[each], "name") for each in (path, other)):
+            found = f"the name of another {section.kind.noun}{_place(section, other)}"
+            yield Problem((*path, "name"), found, "each name once")
+
+
+def _place(section: Section[Any], path: KeyPath) -> str:
+    position = section.document.position(path)
+    return f" on line {position.line}" if position else ""
+
+
+def _unknown_services(routes: Section[Route], services: Section[Service]) -> Iterator[Problem]:
+    known = set(filter(None, services.names.values()))
+    for path, entry in routes.entries.items() if services.readable else ():
+        name = text_at(entry, "service")
+        if name and name not in known:
+            yield _unknown((*path, "service"), name, known, "service")
+
+
+def _unknown_priorities(routes: Section[Route], tiers: Section[Tier]) -> Iterator[Problem]:
+    known = {*tiers.names.values(), _INHERIT}
+    for path, entry in routes.entries.items() if tiers.readable else ():
+        name = text_at(entry, "priority")
+        if name and name not in known:
+            yield _unknown((*path, "priority"), name, known, "tier")
+
+
+def _unknown_client_tiers(options: GatewayOptions, tiers: Section[Tier]) -> Iterator[Problem]:
+    known = set(tiers.names.values())
+    for index, client in enumerate(options.auth.clients if tiers.readable else ()):
+        if client.tier not in known:
+            yield _unknown(("auth", "clients", index, "tier"), client.tier, known, "tier")
+
+
+def _unknown(path: KeyPath, name: str, known: set[str], noun: str) -> Problem:
+    return Problem(path, f"{quoted(name)}, which is no {noun}", nearest(name, sorted(known)))
+
+
+def _bad_tier_names(tiers: Section[Tier]) -> Iterator[Problem]:
+    for path, name in tiers.names.items():
+        try:
+            _TIER_NAME.validate_python(name)
+        except ValidationError:
+            yield Problem(path, "a bad name", "up to 100 letters, digits, _ and - as a tier's name")
+        if name == _INHERIT:
+            yield Problem(
+                path, "a bad name", f"another name: {_INHERIT} means the caller's own tier"
+            )
+    if tiers.readable and _DEFAULT_TIER not in tiers.names.values():
+        yield Problem(
+            (), f"no tier {_DEFAULT_TIER}", "that one among others: tokens without a tier have it"
+        )
+
+
+def _floors_beyond_all(tiers: Section[Tier]) -> Iterator[Problem]:
+    floors = round(sum(tier.floor for tier in tiers.models.values()), 6)
+    if floors > 1:
+        yield Problem(
+            (), f"floors that add up to {floors}", "at most 1: floors are parts of a whole"
+        )
+
+
+def _same_clients_and_rules(options: GatewayOptions) -> Iterator[Problem]:
+    clients = [client.id for client in options.auth.clients]
+    rules = [rule.name for rule in options.rate_limits]
+    for index in _repeated(clients):
+        yield Problem(("auth", "clients", index, "id"), "the id of another client", "each id once")
+    for index in _repeated(rules):
+        yield Problem(("rate_limits", index, "name"), "the name of another rule", "each name once")
+
+
+def _repeated(names: list[str]) -> list[int]:
+    first = {name: index for index, name in reversed(list(enumerate(names)))}
+    return [index for index, name in enumerate(names) if first[name] != index]

@@ -1,0 +1,160 @@
+"""What the environment says: addresses, secrets and logging.
+
+``GATEWAY_JWT_SECRET`` holds the secret itself, ``GATEWAY_JWT_SECRET_FILE`` the path of a file with
+it (a line break at its end is not part of it); so for every setting. Empty variables count as
+absent.
+"""
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    WithJsonSchema,
+)
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from config.allowed import allowed_at
+from config.faults import ConfigError, Fault, shown
+
+_PREFIX = "GATEWAY_"
+_FILE = "_FILE"
+_LAST_LINE_BREAK = re.compile(r"\r?\n\Z")
+_LARGEST_FILE = 64 * 1024  # bytes
+SHORTEST_KEY = 32  # bytes: a key for HS256 is at least as long as its hash, RFC 7518 section 3.2
+
+
+def _url_of(*schemes: str) -> Callable[[SecretStr], SecretStr]:
+    def check(value: SecretStr) -> SecretStr:
+        text = value.get_secret_value()
+        url = urlsplit(text)
+        if url.scheme not in schemes or not (url.hostname or url.scheme == "unix"):
+            raise ValueError("another scheme, or no host")
+        if url.port == 0 or not text.isprintable() or " " in text:
+            raise ValueError("no URL")
+        return value
+
+    return check
+
+
+def _words(text: str) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "description": text})
+
+
+# Secret as a whole: passwords stand in URLs.
+_AmqpUrl = Annotated[
+    SecretStr, AfterValidator(_url_of("amqp", "amqps")), _words("an amqp:// or amqps:// URL")
+]
+_RedisUrl = Annotated[
+    SecretStr,
+    AfterValidator(_url_of("redis", "rediss", "unix")),
+    _words("a redis://, rediss:// or unix:// URL"),
+]
+_HttpUrl = Annotated[
+    SecretStr, AfterValidator(_url_of("http", "https")), _words("an http:// or https:// URL")
+]
+_Token = Annotated[SecretStr, Field(min_length=1), _words("text that is not empty")]
+_OnOff = Annotated[
+    bool,
+    BeforeValidator(lambda value: {"on": True, "off": False}.get(value, value)),
+    Field(strict=True),
+    _words("on or off"),
+]
+_LEVELS = {level.lower(): level for level in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")}
+_LogLevel = Annotated[
+    Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"],
+    BeforeValidator(lambda value: _LEVELS.get(value, value)),
+]
+
+
+class Settings(BaseSettings):
+    """The environment, checked; ``load_settings`` makes it. What may be secret shows as stars."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=_PREFIX, env_ignore_empty=True, frozen=True, hide_input_in_errors=True
+    )
+
+    config_dir: Path = Path("config")
+    amqp_url: _AmqpUrl | None = None
+    amqp_lane: _OnOff = True  # off: requests and replies too go by way of aio-pika
+    redis_url: _RedisUrl | None = None
+    elasticsearch_url: _HttpUrl | None = None
+    jwt_secret: _Token | None = None
+    admin_token: _Token | None = None
+    otlp_endpoint: _HttpUrl | None = None
+    log_level: _LogLevel = "INFO"
+    log_format: Literal["json", "console"] = "json"
+
+    @property
+    def jwt_secret_is_short(self) -> bool:
+        """Whether tokens could be forged by trying: the key is shorter than its hash."""
+        key = self.jwt_secret
+        return key is not None and len(key.get_secret_value().encode()) < SHORTEST_KEY
+
+
+_HARMLESS = ("config_dir", "amqp_lane", "log_level", "log_format")  # may be shown in a fault
+
+
+class _BadVariable(Exception):
+    """A variable that can't be used; the arguments are what was found and what is allowed."""
+
+
+def load_settings(**given: Any) -> Settings:
+    """Read the environment; what is given here, and not None, wins over it.
+
+    Raises ConfigError, with every fault, named by its variable.
+    """
+    values = {name: value for name, value in given.items() if value is not None}
+    variables = {name: _PREFIX + name.upper() for name in Settings.model_fields}
+    faults: list[Fault] = []
+    for name in variables.keys() - values.keys():
+        if not os.environ.get(variables[name] + _FILE):
+            continue
+        variables[name] += _FILE
+        try:
+            values[name] = _from_file(variables[name])
+        except _BadVariable as error:
+            faults.append(_fault(variables[name], *error.args))
+    try:
+        settings = Settings(**values)
+    except ValidationError as error:
+        faults += [_of_detail(detail, variables) for detail in error.errors(include_url=False)]
+    if faults:
+        raise ConfigError(sorted(faults, key=str))
+    return settings
+
+
+def _from_file(variable: str) -> str:
+    plain = variable.removesuffix(_FILE)
+    if os.environ.get(plain):
+        raise _BadVariable(f"{plain} beside it", "one of the two")
+    try:
+        with open(os.environ[variable], "rb") as file:
+            text = file.read(_LARGEST_FILE + 1).decode()
+    except OSError as error:
+        # The path stays unsaid: it may be the secret itself, in the wrong variable.
+        raise _BadVariable(f"no readable file ({error.strerror})", "the path of one") from error
+    except UnicodeDecodeError as error:
+        raise _BadVariable("a file that is no text", "a file in UTF-8") from error
+    if len(text) > _LARGEST_FILE:
+        raise _BadVariable("a larger file", f"at most {_LARGEST_FILE} bytes")
+    return _LAST_LINE_BREAK.sub("", text)
+
+
+def _of_detail(detail: ErrorDetails, variables: Mapping[str, str]) -> Fault:
+    name = str(detail["loc"][0])
+    found = shown(detail["input"]) if name in _HARMLESS else "***"
+    return _fault(variables[name], found, allowed_at(Settings, (name,)))
+
+
+def _fault(variable: str, found: str, allowed: str) -> Fault:
+    return Fault(file="environment", key=variable, found=found, allowed=allowed)

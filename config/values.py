@@ -1,0 +1,170 @@
+"""The kinds of single values that configuration is made of.
+
+Each says in its JSON schema, in plain words, what is allowed; faults quote those words.
+"""
+
+import ipaddress
+import re
+from typing import Annotated, Literal
+
+from pydantic import (
+    AfterValidator,
+    AllowInfNan,
+    BeforeValidator,
+    Field,
+    HttpUrl,
+    PlainSerializer,
+    Strict,
+    WithJsonSchema,
+)
+from pydantic_core import PydanticCustomError
+
+from config.paths import BadPattern, pattern_parameters
+
+_SIZE = re.compile(r"([0-9]{1,12}) *(B|KiB|MiB|GiB)?")
+_SIZE_UNITS = {None: 1, "B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
+_PLAIN_URL = re.compile(r"https?://[^\s/?#@\\]+(/[^\s?#\\]*)?")
+_WEB_URL = re.compile(r"https?://[^\s/?#@\\]+([/?][^\s#\\]*)?")
+_DAY = 86_400
+
+
+def refusal(allowed: str, found: str = "") -> PydanticCustomError:
+    """An error that says in its own words what is allowed, and what was found if not the value."""
+    return PydanticCustomError("refused", "{allowed}", {"allowed": allowed, "found": found})
+
+
+def _words(text: str, kind: str = "string") -> WithJsonSchema:
+    return WithJsonSchema({"type": kind, "description": text})
+
+
+def parse_size(value: object) -> object:
+    """Bytes from ``"1048576"``, ``"1MiB"``, ``"64 KiB"``; other values pass on to pydantic."""
+    if not isinstance(value, str):
+        return value
+    match = _SIZE.fullmatch(value.strip())
+    if match is None:
+        raise ValueError("a size is a number of bytes, or one with B, KiB, MiB or GiB behind it")
+    return int(match[1]) * _SIZE_UNITS[match[2]]
+
+
+def _parse_network(value: object) -> object:
+    if isinstance(value, str):
+        return ipaddress.ip_network(value)
+    if isinstance(value, ipaddress.IPv4Network | ipaddress.IPv6Network):
+        return value
+    raise ValueError("a network is text")
+
+
+def _matches(pattern: re.Pattern[str]) -> BeforeValidator:
+    def check(value: object) -> object:
+        if pattern.fullmatch(str(value)) is None:
+            raise ValueError("another URL")
+        return value
+
+    return BeforeValidator(check)
+
+
+def _path_pattern(value: str) -> str:
+    try:
+        pattern_parameters(value)
+    except BadPattern as error:
+        raise refusal(str(error)) from error
+    return value
+
+
+def _each_once(values: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(values)) < len(values):
+        raise refusal("each method once", found="a method twice")
+    return values
+
+
+Flag = Annotated[bool, Strict()]
+WholeNumber = Annotated[int, Strict(), Field(le=1_000_000_000)]
+Count = Annotated[WholeNumber, Field(ge=0)]
+PositiveCount = Annotated[WholeNumber, Field(ge=1)]
+Number = Annotated[float, Strict(), AllowInfNan(False)]
+Size = Annotated[
+    int,
+    Strict(),
+    BeforeValidator(parse_size),
+    Field(ge=0, le=1024**3),
+    _words("a size like 1048576, 64KiB or 1MiB, at most 1GiB"),
+]
+Seconds = Annotated[
+    Number,
+    Field(gt=0, le=_DAY),
+    _words(f"a number of seconds above 0 and up to {_DAY}", "number"),
+]
+SecondsFromZero = Annotated[
+    Number,
+    Field(ge=0, le=_DAY),
+    _words(f"a number of seconds from 0 to {_DAY}", "number"),
+]
+Network = Annotated[
+    ipaddress.IPv4Network | ipaddress.IPv6Network,
+    BeforeValidator(_parse_network),
+    PlainSerializer(str),
+    _words(
+        "an address or a network like 10.0.0.0/8 or 2001:db8::/32, no bits set behind its prefix"
+    ),
+]
+Name = Annotated[
+    str,
+    Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100),
+    _words("a name of up to 100 letters, digits, _, - and ."),
+]
+# No dot: "<service>.<tier>" must be a routing key of one service and tier only.
+TierName = Annotated[
+    str,
+    Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=100),
+    _words("a tier's name, of up to 100 letters, digits, _ and -"),
+]
+Method = Annotated[
+    str,
+    Field(pattern=r"^[A-Z][A-Z0-9-]*$", max_length=32),
+    _words("an HTTP method in capitals like GET"),
+]
+Methods = Annotated[
+    tuple[Method, ...],
+    Field(min_length=1),
+    BeforeValidator(lambda value: (value,) if isinstance(value, str) else value),
+    AfterValidator(_each_once),
+]
+HeaderName = Annotated[  # a token, RFC 9110 section 5.6.2
+    str,
+    Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$", max_length=256),
+    _words("the name of a header field"),
+]
+HeaderValue = Annotated[
+    str,
+    Field(pattern=r"^[^\x00-\x08\x0a-\x1f\x7f]*$", max_length=8192),
+    _words("text without line breaks or other control characters"),
+]
+PathPattern = Annotated[
+    str,
+    Field(max_length=2048),
+    AfterValidator(_path_pattern),
+    _words("a path like /users, /users/{id} or /files/*"),
+]
+PlainUrl = Annotated[
+    HttpUrl,
+    _matches(_PLAIN_URL),
+    _words("an http:// or https:// URL without user, query and fragment"),
+]
+WebUrl = Annotated[
+    HttpUrl,
+    _matches(_WEB_URL),
+    _words("an http:// or https:// URL without user and fragment"),
+]
+Origin = Annotated[
+    str,
+    Field(pattern=r"^(\*|null|[a-z][a-z0-9+.-]*://[^\s/?#@]+)$"),
+    _words("an origin like https://app.example, without a path, or *"),
+]
+# RFC 7518 section 3.1 and RFC 8037; never "none".
+# fmt: off
+Algorithm = Literal[
+    "HS256", "HS384", "HS512", "RS256", "RS384", "RS512",
+    "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA",
+]
+# fmt: on

@@ -1,0 +1,91 @@
+"""Single values: sizes, networks, URLs."""
+
+from ipaddress import ip_network
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
+
+from config.values import Network, PlainUrl, Size, WebUrl
+
+
+def accepts(kind: Any, value: object) -> bool:
+    """Whether a value of this kind may be that."""
+    try:
+        TypeAdapter(kind).validate_python(value)
+    except ValidationError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        (0, 0),
+        (1048576, 1048576),
+        ("512", 512),
+        ("512B", 512),
+        ("64KiB", 65536),
+        ("64 KiB", 65536),
+        (" 1MiB ", 1048576),
+        ("1GiB", 1073741824),
+    ],
+)
+def test_sizes_are_bytes_or_have_a_unit(text: object, size: int) -> None:
+    """Binary units, spaces around are fine."""
+    assert TypeAdapter(Size).validate_python(text) == size
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["1MB", "1 mib", "-1", "1.5MiB", "", "MiB", "2GiB", "9" * 5000, "\u0661KiB", -1, 1.0, True],
+)
+def test_other_sizes_are_refused(text: object) -> None:
+    """Decimal units are ambiguous; fractions, signs, other digits and flags are wrong."""
+    assert not accepts(Size, text)
+
+
+@given(st.integers(0, 1024), st.sampled_from([("B", 1), ("KiB", 1024), ("MiB", 1024**2)]))
+def test_units_multiply(count: int, unit: tuple[str, int]) -> None:
+    """A number and its unit are their product."""
+    assert TypeAdapter(Size).validate_python(f"{count}{unit[0]}") == count * unit[1]
+
+
+@pytest.mark.parametrize(
+    "value", ["10.0.0.0/8", "10.1.2.3", "::1", "2001:db8::/32", ip_network("10.0.0.0/8")]
+)
+def test_networks(value: object) -> None:
+    """Addresses and networks of both families, as text or made already."""
+    assert accepts(Network, value)
+
+
+@pytest.mark.parametrize("value", ["10.0.0.1/8", "10.0.0.0/33", "localhost", "", 1, True, b"1234"])
+def test_what_is_no_network(value: object) -> None:
+    """Numbers too: 42 would silently be 0.0.0.42."""
+    assert not accepts(Network, value)
+
+
+@pytest.mark.parametrize("url", ["http://a", "https://a:8443/base/", "http://[::1]:9000"])
+def test_plain_urls(url: str) -> None:
+    """Scheme, host, port and path."""
+    assert accepts(PlainUrl, url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("a", "//a", "ftp://a", "http://", "http:///a", "http://u@a", "http://u:p@a"),
+        *("http://a?", "http://a/?x=1", "http://a#", "http://a\n", " http://a", "http:\\\\a", 5),
+    ],
+)
+def test_what_is_no_plain_url(url: object) -> None:
+    """Lenient parsers would mend some of these silently."""
+    assert not accepts(PlainUrl, url)
+
+
+def test_web_urls_may_have_a_query() -> None:
+    """Key sets are published under such URLs."""
+    assert accepts(WebUrl, "https://login.example/keys?policy=1")
+    assert not accepts(WebUrl, "https://u:p@login.example/keys")
