@@ -388,7 +388,7 @@ async def test_a_poison_message_harms_nobody(house: House, monkeypatch: pytest.M
     good = await house.ingress.send("good")
 
     assert (poison.status, good.status) == (500, 203)
-    assert node.dead_letters.reasons == ["ZeroDivisionError: poison"]
+    await until(lambda: node.dead_letters.reasons == ["ZeroDivisionError: poison"])
 
 
 async def test_a_slow_service_is_given_up_at_the_deadline(house: House) -> None:

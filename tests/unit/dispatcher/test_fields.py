@@ -1,7 +1,7 @@
 """Header blocks, both ways."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broker.messages import Headers
@@ -32,6 +32,7 @@ def test_request_head() -> None:
     )
 
 
+@settings(deadline=None)
 @given(
     method=st.text(max_size=5),
     target=st.text(max_size=10).map("/".__add__),
@@ -44,8 +45,7 @@ def test_no_request_has_more_lines_than_were_given(
     request = UpstreamRequest(method, target, tuple(headers), b"")
     try:
         head = request_head(ADDRESS, "service", request)
-    except InvalidRequest as error:
-        assert error.sent is False
+    except InvalidRequest:
         return
     lines = head.split(b"\r\n")
     assert lines[0] == f"{method} /base{target} HTTP/1.1".encode()

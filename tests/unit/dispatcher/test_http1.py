@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from typing import cast
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dispatcher.exchange import Exchange
+from dispatcher.fields import MAX_HEAD_BYTES
 from dispatcher.http1 import Connection
 from dispatcher.upstream import UpstreamError, UpstreamResponse
 
@@ -146,13 +147,19 @@ def outcome(exchange: Exchange) -> UpstreamResponse | UpstreamError:
     return cast(UpstreamError | None, exchange.exception()) or exchange.result()
 
 
+def is_small(data: bytes) -> bool:
+    """Whether no limit of the header block is met."""
+    return len(data) < MAX_HEAD_BYTES
+
+
 methods = st.sampled_from(["GET", "HEAD", "POST"])
 any_cuts = st.lists(st.integers(0, 2**20), max_size=8)
 any_bytes = st.binary(max_size=200)
 nonsense = st.lists(st.sampled_from(FRAGMENTS) | st.binary(max_size=3), max_size=12).map(b"".join)
-almost = st.tuples(st.just(b"HTTP/1.1 200 OK\r\n"), nonsense).map(b"".join)
+almost = nonsense.map(b"HTTP/1.1 200 OK\r\n".__add__)
 
 
+@settings(deadline=None)
 @given(method=methods, data=any_bytes | nonsense | almost, cuts=any_cuts)
 def test_anything_ends_in_a_response_or_an_upstream_error(
     loop: asyncio.AbstractEventLoop, method: str, data: bytes, cuts: list[int]
@@ -168,11 +175,15 @@ def test_anything_ends_in_a_response_or_an_upstream_error(
         assert len(result.body) <= MAX_RESPONSE
 
 
-@given(method=methods, data=nonsense | almost, cuts=any_cuts)
+@settings(deadline=None)
+@given(method=methods, data=(nonsense | almost).filter(is_small), cuts=any_cuts)
 def test_cuts_do_not_change_the_outcome(
     loop: asyncio.AbstractEventLoop, method: str, data: bytes, cuts: list[int]
 ) -> None:
-    """What the bytes mean does not depend on the reads they come in."""
+    """What the bytes mean does not depend on the reads they come in.
+
+    Where they are over a limit and nonsense too, the error may be the one or the other.
+    """
     results = []
     for some_cuts in ([], cuts):
         peer = Peer(loop)
@@ -184,6 +195,7 @@ def test_cuts_do_not_change_the_outcome(
     assert results[0] == results[1]
 
 
+@settings(deadline=None)
 @given(response=st.sampled_from(RESPONSES), cuts=any_cuts, again=st.sampled_from(RESPONSES))
 def test_valid_responses_are_read_alike_however_cut(
     loop: asyncio.AbstractEventLoop,
@@ -201,6 +213,7 @@ def test_valid_responses_are_read_alike_however_cut(
         assert peer.connection.usable
 
 
+@settings(deadline=None)
 @given(cuts=any_cuts, split=st.integers(1, 200))
 def test_body_until_close_however_cut(
     loop: asyncio.AbstractEventLoop, cuts: list[int], split: int
@@ -214,6 +227,7 @@ def test_body_until_close_however_cut(
     assert outcome(exchange) == OK
 
 
+@settings(deadline=None)
 @given(
     method=methods,
     response=st.sampled_from(RESPONSES),

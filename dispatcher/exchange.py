@@ -1,0 +1,58 @@
+"""One call of an upstream under way: its future, its deadline, its bytes."""
+
+from asyncio import AbstractEventLoop, Future
+from collections.abc import Callable
+from typing import Any
+
+from dispatcher.upstream import UpstreamError, UpstreamResponse, UpstreamTimeout
+
+_IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})
+
+
+class Exchange(Future[UpstreamResponse]):
+    """The future of a call.
+
+    It carries what the connection needs, so that a call is one object and one timer. ``data`` is
+    the whole request; ``sent`` tells whether any byte of it may have left; ``abandon`` gives up
+    what is being done for it right now, and is called once, on cancellation or timeout.
+    """
+
+    __slots__ = ("_timer", "abandon", "data", "is_head", "repeatable", "sent")
+
+    def __init__(self, loop: AbstractEventLoop, method: str, data: bytes, timeout: float) -> None:
+        super().__init__(loop=loop)
+        self.data = data
+        self.is_head = method == "HEAD"
+        self.repeatable = method in _IDEMPOTENT
+        self.sent = False
+        self.abandon: Callable[[], object] | None = None
+        self._timer = loop.call_later(timeout, self._expire)
+
+    def succeed(self, response: UpstreamResponse) -> None:
+        """End in a response."""
+        self._timer.cancel()
+        self.abandon = None
+        self.set_result(response)
+
+    def fail(self, error: UpstreamError) -> None:
+        """End in an error."""
+        self._timer.cancel()
+        self.abandon = None
+        self.set_exception(error)
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        """Give up: the connection in use is closed, for its state is unknown."""
+        if not super().cancel(msg):
+            return False
+        self._timer.cancel()
+        self._abandon()
+        return True
+
+    def _expire(self) -> None:
+        self.set_exception(UpstreamTimeout("no response in time", sent=self.sent))
+        self._abandon()
+
+    def _abandon(self) -> None:
+        abandon, self.abandon = self.abandon, None
+        if abandon is not None:
+            abandon()

@@ -1,0 +1,156 @@
+"""The connections to one address: kept for reuse, opened on demand, limited in number."""
+
+import asyncio
+import ssl
+from asyncio import Task, Transport
+from collections import deque
+from dataclasses import dataclass
+from functools import partial
+
+from dispatcher.exchange import Exchange
+from dispatcher.http1 import Connection
+from dispatcher.upstream import (
+    Address,
+    ConnectFailed,
+    ConnectionCounts,
+    ConnectionLost,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PoolLimits:
+    """Bounds of one address's pool, and of one response on it.
+
+    ``max_waiting`` counts calls that wait for a connection. ``idle_timeout`` is seconds; the
+    default stays below the shortest keep-alive that servers commonly have (5 s), so that requests
+    seldom meet a connection that is being closed. ``max_response`` is bytes of body.
+    """
+
+    max_connections: int = 256
+    max_waiting: int = 1024
+    idle_timeout: float = 4.0
+    max_response: int = 10 * 1024**2
+
+
+class Pool:
+    """Hands each exchange to a connection: the one idle for the shortest time, else a new one.
+
+    At ``max_connections`` exchanges wait in the order they came.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        limits: PoolLimits,
+        tls: ssl.SSLContext | None,
+        counts: ConnectionCounts,
+    ) -> None:
+        self.authority = address.authority
+        self._address = address
+        self._limits = limits
+        self._tls = tls
+        self._counts = counts
+        self._loop = asyncio.get_running_loop()
+        self._connections: set[Connection] = set()
+        self._idle: list[Connection] = []
+        self._opening: dict[Task[tuple[Transport, Connection]], Exchange] = {}
+        self._waiting: deque[Exchange] = deque()
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is open or wanted."""
+        return not (self._connections or self._opening or self._waiting)
+
+    def submit(self, exchange: Exchange) -> None:
+        """See to it that the exchange gets a connection, or fails with ConnectFailed."""
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.usable:
+                self._counts.reused += 1
+                connection.send(exchange)
+                return
+        if self._has_room():
+            self._open_for(exchange)
+        elif len(self._waiting) < self._limits.max_waiting:
+            exchange.abandon = partial(self._waiting.remove, exchange)
+            self._waiting.append(exchange)
+        else:
+            exchange.fail(ConnectFailed(f"too many calls wait for {self._address}", sent=False))
+
+    def released(self, connection: Connection) -> None:
+        """A connection has no exchange: it serves the next that waits, or is kept."""
+        if self._waiting:
+            self._counts.reused += 1
+            connection.send(self._waiting.popleft())
+        else:
+            connection.idle_since = self._loop.time()
+            self._idle.append(connection)
+
+    def closed(self, connection: Connection, unanswered: Exchange | None) -> None:
+        """A connection is gone; its place goes to the exchange it left unanswered, or the next."""
+        self._connections.discard(connection)
+        if connection in self._idle:
+            self._idle.remove(connection)
+        if unanswered is not None:
+            self._open_for(unanswered)
+        self._serve_waiting()
+
+    def close_idle(self, now: float) -> None:
+        """Close the connections that have been idle for too long; ``now`` is loop time."""
+        while self._idle and now - self._idle[0].idle_since >= self._limits.idle_timeout:
+            self._idle.pop(0).abort()
+
+    async def close(self) -> None:
+        """Abort everything; exchanges under way end in ConnectionLost."""
+        self._close_connections()
+        opening = list(self._opening)
+        for exchange in (*self._waiting, *self._opening.values()):
+            if not exchange.done():
+                exchange.fail(ConnectionLost("the client is closing", sent=exchange.sent))
+        self._waiting.clear()
+        for task in opening:
+            task.cancel()
+        await asyncio.gather(*opening, return_exceptions=True)
+        self._close_connections()  # one may have opened just before
+
+    def _close_connections(self) -> None:
+        for connection in list(self._connections):
+            connection.fail(ConnectionLost("the client is closing", sent=True))
+
+    def _has_room(self) -> bool:
+        return len(self._connections) + len(self._opening) < self._limits.max_connections
+
+    def _serve_waiting(self) -> None:
+        while self._waiting and self._has_room():
+            self._open_for(self._waiting.popleft())
+
+    def _open_for(self, exchange: Exchange) -> None:
+        address = self._address
+        task = self._loop.create_task(
+            self._loop.create_connection(
+                partial(Connection, self, self._limits.max_response),
+                address.host,
+                address.port,
+                ssl=self._tls,
+                server_hostname=address.host if self._tls else None,
+            )
+        )
+        self._opening[task] = exchange
+        exchange.abandon = task.cancel
+        task.add_done_callback(self._opened)
+
+    def _opened(self, task: Task[tuple[Transport, Connection]]) -> None:
+        exchange = self._opening.pop(task)
+        error = "given up" if task.cancelled() else task.exception()
+        if error is None and (connection := task.result()[1]).usable:
+            self._counts.opened += 1
+            self._connections.add(connection)
+            if exchange.done():
+                self.released(connection)
+            else:
+                connection.send(exchange)
+            return
+        if not exchange.done():
+            detail = f"can't connect to {self._address}: {error or 'closed at once'}"
+            exchange.fail(ConnectFailed(detail, sent=exchange.sent))
+        self._serve_waiting()

@@ -1,0 +1,133 @@
+"""The header fields that go on to the upstream (RFC 9110 section 7.6).
+
+What concerns one connection only is taken off, what the gateway alone may say is replaced, and all
+else passes in its order, with its duplicates and its spelling. Authorization passes too.
+"""
+
+from collections.abc import Sequence
+from enum import Enum, auto
+from string import ascii_lowercase, ascii_uppercase
+from urllib.parse import quote
+
+from broker.messages import Headers, Principal
+from broker.problems import ProblemType
+from config.values import Network
+from ingress.origin import Origins
+from ingress.problems import Refused
+from ingress.request import Request
+
+_CACHE_SIZE = 4096
+
+
+class _Rule(Enum):
+    DROP = auto()
+    ONCE = auto()  # passes, but two of them could be read differently by two readers
+    ASIDE = auto()  # looked at when all fields are known
+
+
+_HOP_BY_HOP = (
+    *(b"keep-alive", b"te", b"trailer", b"transfer-encoding", b"upgrade", b"http2-settings"),
+    *(b"proxy-authenticate", b"proxy-authentication-info", b"proxy-authorization"),
+    *(b"proxy-connection", b"proxy"),  # the last one would reach CGI as HTTP_PROXY
+)
+_SET_BY_THE_CALLER = (b"host", b"content-length", b"expect", b"x-request-deadline-ms")
+_SET_HERE = (b"x-user-id", b"x-user-tier", b"x-user-roles", b"x-request-id")
+_ORIGIN = (b"forwarded", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host")
+_ORIGIN_HINTS = (
+    *(b"x-forwarded-port", b"x-forwarded-prefix", b"x-forwarded-server", b"x-forwarded-ssl"),
+    b"x-real-ip",
+)
+
+_FROM_TRUSTED_PROXY = {
+    **dict.fromkeys(_HOP_BY_HOP + _SET_BY_THE_CALLER + _SET_HERE, _Rule.DROP),
+    **dict.fromkeys((b"connection", *_ORIGIN), _Rule.ASIDE),
+    b"authorization": _Rule.ONCE,
+}
+_FROM_ANYBODY = _FROM_TRUSTED_PROXY | dict.fromkeys(_ORIGIN + _ORIGIN_HINTS, _Rule.DROP)
+# What no Connection field takes away: the gateway vouches for it, or a trace relies on it.
+_STAYS = frozenset((b"via", b"traceparent", b"tracestate", *_ORIGIN_HINTS))
+_ABOUT_THE_CONNECTION = frozenset((b"keep-alive", b"close", b""))
+
+# Folds case, and `_` and its like to `-`: servers that hand fields on as variables do the same, so
+# that X_User_Id would become X-User-Id behind the gateway.
+_PUNCTUATION = "!#$%&'*+.^_`|~"
+_FOLD = bytes.maketrans(
+    (ascii_uppercase + _PUNCTUATION).encode(), (ascii_lowercase + "-" * len(_PUNCTUATION)).encode()
+)
+
+# Visible ASCII but `%`, which marks what was encoded; in a list of roles, `,` separates.
+_PLAIN_IN_ROLES = "!\"#$&'()*+/:;<=>?@[\\]^`{|}"
+_PLAIN_IN_SUBJECT = _PLAIN_IN_ROLES + ","
+
+
+class Forwarding:
+    """Makes the header fields for upstreams; ``trusted_proxies`` as Origins takes them."""
+
+    def __init__(self, trusted_proxies: Sequence[Network] | int) -> None:
+        self._origins = Origins(trusted_proxies)
+        self._identities: dict[Principal, Headers] = {}
+
+    def request_headers(
+        self, request: Request, principal: Principal | None, request_id: str
+    ) -> Headers:
+        """All fields but Host, lengths and deadline. Raises Refused (400)."""
+        host = request.headers.get("Host") or ""
+        origin = self._origins.of(request.peer, request.scheme, host)
+        rules = _FROM_TRUSTED_PROXY if origin.trusted else _FROM_ANYBODY
+        kept, aside = _sort(request.raw_headers, rules)
+        if aside and (options := _connection_options(aside)):
+            kept = [pair for pair in kept if pair[0].lower() not in options]
+        kept += origin.completed(aside) if origin.trusted else origin.headers
+        if principal is not None:
+            kept += self._identity(principal)
+        kept.append((b"X-Request-ID", request_id.encode()))
+        return tuple(kept)
+
+    def _identity(self, principal: Principal) -> Headers:
+        headers = self._identities.get(principal)
+        if headers is None:
+            if len(self._identities) >= _CACHE_SIZE:
+                self._identities.clear()
+            headers = self._identities[principal] = identity_headers(principal)
+        return headers
+
+
+def identity_headers(principal: Principal) -> Headers:
+    """X-User-Id, -Tier and -Roles; what is not visible ASCII is percent-encoded, as UTF-8."""
+    fields = [
+        (b"X-User-Id", quote(principal.subject, safe=_PLAIN_IN_SUBJECT).encode()),
+        (b"X-User-Tier", quote(principal.tier, safe=_PLAIN_IN_SUBJECT).encode()),
+    ]
+    if principal.roles:
+        roles = ",".join([quote(role, safe=_PLAIN_IN_ROLES) for role in principal.roles])
+        fields.append((b"X-User-Roles", roles.encode()))
+    return tuple(fields)
+
+
+def _sort(
+    headers: Headers, rules: dict[bytes, _Rule]
+) -> tuple[list[tuple[bytes, bytes]], dict[bytes, list[bytes]]]:
+    """The fields that pass, and the values of those set aside, by lowercase name."""
+    kept: list[tuple[bytes, bytes]] = []
+    aside: dict[bytes, list[bytes]] = {}
+    authorized = False
+    for pair in headers:
+        name = pair[0].translate(_FOLD)
+        rule = rules.get(name)
+        if rule is None:
+            kept.append(pair)
+        elif rule is _Rule.ONCE:
+            if authorized:
+                raise Refused(ProblemType.BAD_REQUEST, "There are several Authorization fields.")
+            authorized = True
+            kept.append(pair)
+        elif rule is _Rule.ASIDE and name == pair[0].lower():
+            aside.setdefault(name, []).append(pair[1])
+    return kept, aside
+
+
+def _connection_options(aside: dict[bytes, list[bytes]]) -> set[bytes]:
+    """The fields that Connection names and may take away, in lowercase."""
+    values = aside.get(b"connection", ())
+    options = {option.strip() for value in values for option in value.lower().split(b",")}
+    return options - _ABOUT_THE_CONNECTION - _STAYS

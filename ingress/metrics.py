@@ -1,0 +1,125 @@
+"""What ingress tells of itself: the events, and Prometheus as one who listens."""
+
+from collections.abc import Callable, Hashable
+from typing import TypeVar
+
+import msgspec
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from broker.contract import Published
+from ingress.exchange import ExchangeListener
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+# Other methods are counted together: clients invent them.
+_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"))
+
+Key = TypeVar("Key", bound=Hashable)
+Child = TypeVar("Child")
+
+
+class RequestFinished(msgspec.Struct, frozen=True, gc=False):
+    """One request is over. What it did not get to know is empty; ``problem`` is the slug of one.
+
+    Status 499 stands for a client that left before its answer.
+    """
+
+    request_id: str
+    route: str
+    service: str
+    tier: str
+    method: str
+    status: int
+    seconds: float
+    problem: str
+
+
+class IngressListener(ExchangeListener):
+    """Hears what happens to requests; metrics override what they count."""
+
+    def request_finished(self, event: RequestFinished) -> None:
+        """A request has its answer, or its client left."""
+
+
+class _Kept(dict[Key, Child]):
+    """Children by their labels, made once each: ``labels()`` costs more than counting."""
+
+    def __init__(self, make: Callable[[Key], Child]) -> None:
+        super().__init__()
+        self._make = make
+
+    def __missing__(self, key: Key) -> Child:
+        child = self[key] = self._make(key)
+        return child
+
+
+class IngressMetrics(IngressListener):
+    """Counts for Prometheus. All labels come from the configuration or from closed sets."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        requests = Counter(
+            "ingress_requests",
+            "Requests by where they went and how they ended; 499: the client left.",
+            ["route", "service", "tier", "method", "status"],
+            registry=registry,
+        )
+        seconds = Histogram(
+            "ingress_request_seconds",
+            "Time from the head of a request to its answer.",
+            ["service", "tier"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        problems = Counter(
+            "ingress_problems", "Answers that were problems.", ["problem"], registry=registry
+        )
+        publishing = Counter(
+            "ingress_not_accepted",
+            "Requests that the broker did not take, or may not have taken.",
+            ["result"],
+            registry=registry,
+        )
+        self._pending = Gauge(
+            "ingress_pending", "Requests that wait for their answers.", registry=registry
+        )
+        self._unmatched = Counter(
+            "ingress_replies_unmatched",
+            "Replies that came too late, or twice.",
+            registry=registry,
+        )
+        self._again = Counter(
+            "ingress_published_again",
+            "Requests sent once more, as the first copy may be lost.",
+            registry=registry,
+        )
+        self._requests = _Kept[tuple[str, str, str, str, int], Counter](
+            lambda key: requests.labels(*key)
+        )
+        self._seconds = _Kept[tuple[str, str], Histogram](lambda key: seconds.labels(*key))
+        self._problems = _Kept[str, Counter](problems.labels)
+        self._publishing = _Kept[Published, Counter](lambda key: publishing.labels(key.name))
+
+    def opened(self, pending: Callable[[], int]) -> None:
+        """Read when somebody looks, so that it costs nothing per request."""
+        self._pending.set_function(pending)
+
+    def request_finished(self, event: RequestFinished) -> None:
+        """Count it by all its labels, and its time by some."""
+        method = event.method if event.method in _METHODS else "OTHER"
+        key = (event.route, event.service, event.tier, method, event.status)
+        self._requests[key].inc()
+        if event.service:
+            self._seconds[event.service, event.tier].observe(event.seconds)
+        if event.problem:
+            self._problems[event.problem].inc()
+
+    def not_accepted(self, result: Published) -> None:
+        """Count it by how publishing ended."""
+        self._publishing[result].inc()
+
+    def published_again(self) -> None:
+        """Count it."""
+        self._again.inc()
+
+    def reply_unmatched(self) -> None:
+        """Count it."""
+        self._unmatched.inc()

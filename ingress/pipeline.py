@@ -1,0 +1,188 @@
+"""The way of one request, top to bottom, in one place.
+
+Path, route, identity, rights, headers, body; then the envelope, its reply, the response. Each step
+either goes on or raises Refused.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from broker.messages import Envelope
+from broker.problems import ProblemType
+from config.snapshot import Snapshot
+from ingress.deadline import timeout_for
+from ingress.exchange import Exchange
+from ingress.forwarding import Forwarding
+from ingress.metrics import IngressListener, RequestFinished
+from ingress.paths import split_target
+from ingress.policies.authentication import DEFAULT_TIER, Authenticator
+from ingress.policies.authorization import authorize
+from ingress.problems import PAGES, Refused, problem_page
+from ingress.request import Request, Response
+from ingress.request_ids import RequestIds
+from ingress.responses import reply_response
+from ingress.routing import CompiledRoute, Router
+
+log = logging.getLogger(__name__)
+
+CLIENT_LEFT = 499
+
+
+class _Rules:
+    """One snapshot, made ready; a request lives under the one it came with."""
+
+    def __init__(self, snapshot: Snapshot, secret: str | None, clock: Callable[[], float]) -> None:
+        self.version = snapshot.version
+        self.router = Router(snapshot)
+        self.authenticator = Authenticator(snapshot.options.auth, secret, snapshot.tiers, clock)
+        self.forwarding = Forwarding(snapshot.options.trusted_proxies)
+
+
+@dataclass(slots=True, eq=False)
+class _Visit:
+    """What is known of a request so far."""
+
+    request_id: str
+    received_at: float
+    route: CompiledRoute | None = None
+    tier: str = ""
+    problem: str = ""
+
+
+class Pipeline:
+    """Answers requests under the current snapshot; ``use`` sets the next one.
+
+    ``secret`` is what tokens are signed with. ``clock`` gives Unix seconds, ``monotonic`` measures.
+    """
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        exchange: Exchange,
+        *,
+        secret: str | None,
+        request_ids: RequestIds,
+        listener: IngressListener | None = None,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._exchange = exchange
+        self._secret = secret
+        self._request_ids = request_ids
+        self._listener = listener or IngressListener()
+        self._clock = clock
+        self._monotonic = monotonic
+        self.use(snapshot)
+
+    def use(self, snapshot: Snapshot) -> None:
+        """From the next request on, serve under this snapshot."""
+        self._rules = _Rules(snapshot, self._secret, self._clock)
+
+    async def handle(self, request: Request) -> Response:
+        """The one response to a request, whatever happens. Raises nothing but CancelledError."""
+        visit = _Visit(self._request_ids.of(request.headers), self._clock())
+        began = self._monotonic()
+        status = CLIENT_LEFT
+        try:
+            response = await self._respond(request, visit)
+            status = response.status
+        finally:
+            self._finish(request, visit, status, self._monotonic() - began)
+        return response
+
+    async def _respond(self, request: Request, visit: _Visit) -> Response:
+        """As ``_answer``, with whatever it raises made a problem."""
+        try:
+            return await self._answer(request, visit)
+        except Refused as error:
+            refusal = error
+        except Exception:
+            log.exception("a request failed", extra={"request_id": visit.request_id})
+            detail = "The gateway has a fault of its own."
+            refusal = Refused(ProblemType.INTERNAL, detail, executed="unknown")
+        visit.problem = refusal.problem_type.slug
+        return refusal.response(
+            request_id=visit.request_id,
+            instance=request.target.partition("?")[0],
+            service=visit.route.service if visit.route else None,
+        )
+
+    async def _answer(self, request: Request, visit: _Visit) -> Response:
+        path, query = split_target(request.target)
+        if path.startswith(PAGES):
+            return _page(request.method, path.removeprefix(PAGES), visit.request_id)
+        envelope = await self._admit(request, visit, path, query)
+        reply = await self._exchange.ask(envelope)
+        if reply.problem is not None:
+            visit.problem = reply.problem.type
+        return reply_response(
+            reply, request_id=visit.request_id, service=envelope.service, instance=path
+        )
+
+    async def _admit(self, request: Request, visit: _Visit, path: str, query: str) -> Envelope:
+        """The policies in their order; what passes all of them leaves as a message."""
+        rules = self._rules
+        route, captured = rules.router.match(request.method, path)
+        visit.route = route
+        principal = request.principal or rules.authenticator.authenticate(
+            request.headers.get("Authorization"), required=route.auth_required
+        )
+        visit.tier = route.tier or (principal.tier if principal else DEFAULT_TIER)
+        if principal is not None:
+            authorize(route.config, principal)
+        headers = rules.forwarding.request_headers(request, principal, visit.request_id)
+        timeout = timeout_for(request.headers, route.timeout)
+        body = await request.read_body(route.max_body)
+        return Envelope(
+            id=self._correlation_id(request, visit),
+            route=route.label,
+            service=route.service,
+            tier=visit.tier,
+            method=request.method,
+            path=path,
+            target=route.upstream_path(path, captured) + query,
+            headers=headers,
+            body=body,
+            principal=principal,
+            deadline=visit.received_at + timeout,
+            idempotent=route.is_idempotent(request.method, request.headers),
+            reply_to=self._exchange.reply_to,
+            published_at=self._clock(),
+            retry_count=route.retry_count,
+            config_version=rules.version,
+        )
+
+    def _correlation_id(self, request: Request, visit: _Visit) -> str:
+        """An id that is unique by itself: two clients may send the same X-Request-ID at a time."""
+        if request.headers.get("X-Request-ID") is None:
+            return visit.request_id
+        return self._request_ids.new()
+
+    def _finish(self, request: Request, visit: _Visit, status: int, seconds: float) -> None:
+        if status == CLIENT_LEFT:
+            log.info("the client left", extra={"request_id": visit.request_id})
+        route = visit.route
+        event = RequestFinished(
+            request_id=visit.request_id,
+            route=route.label if route else "",
+            service=route.service if route else "",
+            tier=visit.tier,
+            method=request.method,
+            status=status,
+            seconds=seconds,
+            problem=visit.problem,
+        )
+        self._listener.request_finished(event)
+
+
+def _page(method: str, slug: str, request_id: str) -> Response:
+    """The page of a problem's type."""
+    if method not in ("GET", "HEAD"):
+        allow = ((b"Allow", b"GET, HEAD"),)
+        raise Refused(ProblemType.METHOD_NOT_ALLOWED, "This page can only be read.", headers=allow)
+    page = problem_page(slug, request_id=request_id)
+    if page is None:
+        raise Refused(ProblemType.NO_ROUTE, "There is no such problem.")
+    return page

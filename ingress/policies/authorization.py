@@ -1,0 +1,34 @@
+"""Who may: the roles and scopes that a route demands."""
+
+from collections.abc import Collection
+
+from broker.messages import Headers, Principal
+from broker.problems import ProblemType
+from config.models import AnyOrAll, Route
+from ingress.problems import Refused
+
+
+def authorize(route: Route, principal: Principal) -> None:
+    """Let pass who has what the route demands. Raises Refused (403), naming what is missing."""
+    if missing := _missing(route.roles, principal.roles):
+        raise _forbidden("role", missing, ())
+    if missing := _missing(route.scopes, principal.scopes):
+        scope = " ".join(missing)
+        # RFC 6750 section 3.1
+        challenge = f'Bearer realm="api-gateway", error="insufficient_scope", scope="{scope}"'
+        raise _forbidden("scope", missing, ((b"WWW-Authenticate", challenge.encode()),))
+
+
+def _missing(demand: AnyOrAll | None, held: Collection[str]) -> list[str]:
+    """Names that are demanded and not held; of ``any``, each of them would do."""
+    if demand is None:
+        return []
+    if demand.all is not None:
+        return [name for name in demand.all if name not in held]
+    alternatives = list(demand.any or ())
+    return [] if any(name in held for name in alternatives) else alternatives
+
+
+def _forbidden(kind: str, missing: list[str], headers: Headers) -> Refused:
+    detail = f"This route wants a {kind} that the caller lacks: {', '.join(missing)}."
+    return Refused(ProblemType.FORBIDDEN, detail, headers=headers)

@@ -1,0 +1,40 @@
+"""A stand-in for a role in a child process: serves its admin socket until its standard input ends.
+
+With ``--refuse`` it ends with 2 at once; with ``--hang`` it ignores the end of its standard input.
+"""
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
+
+from api_gateway.admin import AdminServer, Health
+from api_gateway.listening import listen_unix
+
+
+class Subject:
+    """Shows the process id as a gauge."""
+
+    async def health(self) -> Health:
+        return Health(True)
+
+    async def metrics(self) -> bytes:
+        registry = CollectorRegistry()
+        Gauge("pid", "Process id.", registry=registry).set(os.getpid())
+        return generate_latest(registry)
+
+
+async def main(admin_socket: Path) -> None:
+    async with AdminServer(Subject(), listen_unix(admin_socket)):
+        print("ready", flush=True)
+        await asyncio.to_thread(sys.stdin.read)
+        if "--hang" in sys.argv:
+            await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    if "--refuse" in sys.argv:
+        raise SystemExit(2)
+    asyncio.run(main(Path(sys.argv[sys.argv.index("--admin-socket") + 1])))

@@ -1,0 +1,333 @@
+"""A request goes through the policies in their order, and always comes out as one response."""
+
+import asyncio
+import itertools
+import json
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import jwt
+import pytest
+
+from broker.contract import Delivery
+from broker.embedded import EmbeddedBroker
+from broker.messages import Envelope, Principal, Problem, Reply
+from broker.problems import ProblemType
+from broker.topology import RequestQueue
+from config.models import DEFAULT_TIERS, Auth, GatewayOptions, Route, Service
+from config.snapshot import Snapshot
+from ingress.exchange import Exchange
+from ingress.metrics import IngressListener, RequestFinished
+from ingress.pipeline import Pipeline
+from ingress.problems import Refused
+from ingress.request import Request, Response
+from ingress.request_ids import RequestIds
+from tests.unit.ingress.requests import make_request
+
+SECRET = "a-secret-of-at-least-thirty-two-bytes"
+HOST = (b"Host", b"gateway.example")
+
+ROUTES = [
+    {"path": "/users/{id}", "method": "GET", "name": "get-user", "upstream_path": "/u/{id}"},
+    {"path": "/users", "methods": ["GET", "POST"], "timeout": 5, "retry_count": 2},
+    {"path": "/open/*", "auth_required": False, "max_body": 4},
+    {"path": "/admin", "roles": {"any": ["admin"]}},
+    {"path": "/vip", "auth_required": False, "priority": "PRO"},
+]
+
+
+def snapshot(*routes: dict[str, Any], version: int = 1, **options: Any) -> Snapshot:
+    made = tuple(Route.model_validate({"service": "s", **each}) for each in routes or ROUTES)
+    service = Service.model_validate({"name": "s", "base_url": "http://upstream"})
+    auth = Auth.model_validate(options)
+    return Snapshot(made, {"s": service}, options=GatewayOptions(auth=auth), version=version)
+
+
+def bearer(**claims: Any) -> tuple[bytes, bytes]:
+    claims = {"sub": "alice", "exp": time.time() + 60, **claims}
+    return (b"Authorization", b"Bearer " + jwt.encode(claims, SECRET, "HS256").encode())
+
+
+def upstream_reply(asked: Envelope) -> Reply:
+    return Reply(id=asked.id, status=200, headers=((b"X-Up", b"1"),), body=asked.body)
+
+
+@dataclass
+class Gateway(IngressListener):
+    """A pipeline over the embedded broker, with a dispatcher that answers by ``answer``."""
+
+    broker: EmbeddedBroker
+    pipeline: Pipeline = field(init=False)
+    answer: Callable[[Envelope], Reply | None] = upstream_reply
+    asked: list[Envelope] = field(default_factory=list)
+    finished: list[RequestFinished] = field(default_factory=list)
+
+    def take(self, delivery: Delivery) -> None:
+        asked = delivery.envelope
+        self.asked.append(asked)
+        reply = self.answer(asked)
+        if reply is not None:
+            self.broker.reply(asked.reply_to, reply, asked.deadline)
+        delivery.ack()
+
+    def request_finished(self, event: RequestFinished) -> None:
+        self.finished.append(event)
+
+    async def get(self, target: str, *headers: tuple[bytes, bytes], **more: Any) -> Response:
+        return await self.pipeline.handle(make_request("GET", target, (HOST, *headers), **more))
+
+    async def handle(self, request: Request) -> Response:
+        return await self.pipeline.handle(request)
+
+
+@pytest.fixture
+async def gateway() -> AsyncIterator[Gateway]:
+    """One with the routes above."""
+    async with EmbeddedBroker() as broker, Exchange(broker, "n1") as exchange:
+        made = Gateway(broker)
+        made.pipeline = Pipeline(
+            snapshot(), exchange, secret=SECRET, request_ids=RequestIds(), listener=made
+        )
+        for tier in DEFAULT_TIERS:
+            await broker.consume(RequestQueue("s", tier, 100), 10, made.take)
+        yield made
+        assert exchange.pending == 0
+
+
+def header(response: Response, name: bytes) -> bytes | None:
+    return next((value for key, value in response.headers if key.lower() == name.lower()), None)
+
+
+def problem(response: Response) -> str:
+    body = json.loads(response.body)
+    assert body["status"] == response.status
+    assert body["request_id"].encode() == header(response, b"X-Request-ID")
+    assert isinstance(body["type"], str)
+    return body["type"].removeprefix("/problems/")
+
+
+async def test_there_and_back(gateway: Gateway) -> None:
+    """What the route, the token and the client say is in the message; its reply is the response."""
+    token = bearer(tier="PRO", roles=["admin"])
+    response = await gateway.get("//users/./%37?a=%2e&a", token, (b"Accept", b"x/y"))
+    assert (response.status, header(response, b"X-Up")) == (200, b"1")
+    asked = gateway.asked[0]
+    assert (asked.route, asked.service, asked.tier) == ("get-user", "s", "PRO")
+    assert (asked.path, asked.target) == ("/users/7", "/u/7?a=%2e&a")
+    assert asked.principal == Principal("alice", "PRO", ("admin",))
+    assert {(b"Accept", b"x/y"), token, (b"X-User-Id", b"alice")} <= set(asked.headers)
+    assert asked.idempotent
+    assert 29 < asked.deadline - asked.published_at <= 30
+    assert uuid.UUID(asked.id).version == 7
+    assert header(response, b"X-Request-ID") == asked.id.encode()
+
+
+async def test_body_and_delivery(gateway: Gateway) -> None:
+    """The body passes byte for byte; a POST may not be repeated, a keyed one may."""
+    body = bytes(range(256))
+    for headers in ((HOST, bearer()), (HOST, bearer(), (b"Idempotency-Key", b"k"))):
+        response = await gateway.handle(make_request("POST", "/users", headers, body=body))
+        assert response.body == body
+    assert [each.idempotent for each in gateway.asked] == [False, True]
+    assert (gateway.asked[0].retry_count, gateway.asked[0].method) == (2, "POST")
+
+
+async def test_equal_request_ids_do_not_mix(gateway: Gateway) -> None:
+    """Two clients with one X-Request-ID each get their own answer, and their id back."""
+    mine = (b"X-Request-ID", b"same")
+    one, two = await asyncio.gather(gateway.get("/open/1", mine), gateway.get("/open/2", mine))
+    assert header(one, b"X-Request-ID") == header(two, b"X-Request-ID") == b"same"
+    assert len({asked.id for asked in gateway.asked} - {"same"}) == 2
+    assert all((b"X-Request-ID", b"same") in asked.headers for asked in gateway.asked)
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "headers", "expected"),
+    [
+        ("GET", "/nowhere", (), (404, "no-route")),
+        ("DELETE", "/users", (bearer(),), (405, "method-not-allowed")),
+        ("GET", "/users", (), (401, "unauthorized")),
+        ("GET", "/open/x", ((b"Authorization", b"Bearer x"),), (401, "unauthorized")),
+        ("GET", "/admin", (bearer(roles=["user"]),), (403, "forbidden")),
+        ("GET", "/open/../../x", (), (400, "bad-request")),
+        ("GET", "*", (), (400, "bad-request")),
+        ("GET", "/open/x", ((b"X-Request-Timeout", b"soon"),), (400, "bad-request")),
+        ("GET", "/open/x", ((b"Prefer", b"wait=0"),), (504, "deadline-exceeded")),
+        ("GET", "/problems/nothing", (), (404, "no-route")),
+        ("POST", "/problems/no-route", (), (405, "method-not-allowed")),
+    ],
+)
+async def test_refused_before_the_queue(
+    gateway: Gateway,
+    method: str,
+    target: str,
+    headers: tuple[tuple[bytes, bytes], ...],
+    expected: tuple[int, str],
+) -> None:
+    """Each policy has its own answer, and nothing is published then."""
+    response = await gateway.handle(make_request(method, target, (HOST, *headers)))
+    assert (response.status, problem(response)) == expected
+    assert not gateway.asked
+    assert (gateway.finished[0].status, gateway.finished[0].problem) == expected
+
+
+async def test_policies_come_before_the_body(gateway: Gateway) -> None:
+    """Who may not ask is told so without their body being read."""
+
+    async def read_body(limit: int) -> bytes:
+        raise AssertionError
+
+    request = make_request("POST", "/users")
+    request.read_body = read_body
+    assert (await gateway.handle(request)).status == 401
+
+
+async def test_body_limit_is_the_routes(gateway: Gateway) -> None:
+    """The reader of the body is told the limit, and its refusal is the answer."""
+    limits = []
+
+    async def read_body(limit: int) -> bytes:
+        limits.append(limit)
+        raise Refused(ProblemType.BODY_TOO_LARGE, "Too large.")
+
+    for target in ("/open/x", "/vip"):
+        request = make_request("POST", target)
+        request.read_body = read_body
+        assert problem(await gateway.handle(request)) == "body-too-large"
+    assert limits == [4, 1024**2]
+
+
+async def test_tiers(gateway: Gateway) -> None:
+    """The queue is that of the caller's tier, FREE without one, or the route's."""
+    await gateway.get("/users", bearer(tier="ENTERPRISE"))
+    await gateway.get("/open/x")
+    await gateway.get("/vip")
+    assert [asked.tier for asked in gateway.asked] == ["ENTERPRISE", "FREE", "PRO"]
+
+
+async def test_principal_of_the_process(gateway: Gateway) -> None:
+    """A caller in the same process may vouch for somebody; no token is needed then."""
+    request = make_request("GET", "/users")
+    request.principal = Principal("bob", "BASIC")
+    assert (await gateway.handle(request)).status == 200
+    assert (gateway.asked[0].tier, gateway.asked[0].principal) == ("BASIC", request.principal)
+
+
+async def test_problem_of_the_dispatcher(gateway: Gateway) -> None:
+    """A problem from the other side is rendered like one of this side, with all it says."""
+    gateway.answer = lambda asked: Reply(
+        id=asked.id,
+        status=502,
+        problem=Problem("upstream-connection", "It broke.", "unknown"),
+        queue_ms=1.5,
+        attempts=2,
+    )
+    response = await gateway.get("/open/x?y")
+    assert problem(response) == "upstream-connection"
+    body = json.loads(response.body)
+    assert (body["executed"], body["attempts"], body["queue_ms"]) == ("unknown", 2, 1.5)
+    assert (body["service"], body["instance"]) == ("s", "/open/x")
+    assert gateway.finished[0].problem == "upstream-connection"
+
+
+async def test_deadline(gateway: Gateway) -> None:
+    """A client that will not wait long gets its 504 on time."""
+    gateway.answer = lambda asked: None
+    response = await gateway.get("/open/x", (b"X-Request-Timeout", b"0.02"))
+    assert (response.status, problem(response)) == (504, "deadline-exceeded")
+
+
+async def test_fault_of_our_own(gateway: Gateway, caplog: pytest.LogCaptureFixture) -> None:
+    """An error that nobody foresaw is a 500 that tells nothing, and a log line that tells all."""
+
+    async def read_body(limit: int) -> bytes:
+        raise ZeroDivisionError("secret detail")
+
+    request = make_request("GET", "/open/x")
+    request.read_body = read_body
+    response = await gateway.handle(request)
+    assert (response.status, problem(response)) == (500, "internal")
+    assert b"secret" not in response.body
+    record = caplog.records[-1]
+    assert record.request_id.encode() == header(response, b"X-Request-ID")  # type: ignore[attr-defined]
+    assert "secret detail" in caplog.text
+
+
+async def test_no_token_in_any_log(gateway: Gateway, caplog: pytest.LogCaptureFixture) -> None:
+    """Tokens, good or bad, never show, not even in a failure."""
+    caplog.set_level(0)
+    gateway.answer = lambda asked: 1 // 0  # type: ignore[return-value]
+    good = bearer()
+    bad = (b"Authorization", good[1] + b"x")
+    await gateway.get("/users", good, (b"X-Request-Timeout", b"0.02"))
+    response = await gateway.get("/users", bad)
+    signature = good[1].rpartition(b".")[2].decode()
+    assert signature not in caplog.text
+    assert signature.encode() not in response.body + repr(response.headers).encode()
+
+
+async def test_client_that_left(gateway: Gateway) -> None:
+    """A cancelled request is counted as 499 and leaves nothing behind."""
+    taken = asyncio.Event()
+
+    def hold(asked: Envelope) -> None:
+        taken.set()
+
+    gateway.answer = hold
+    task = asyncio.create_task(gateway.get("/open/x"))
+    await taken.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert [event.status for event in gateway.finished] == [499]
+
+
+async def test_problem_pages(gateway: Gateway) -> None:
+    """The type of every problem can be looked up."""
+    for kind in ProblemType:
+        response = await gateway.get(f"/problems/{kind.slug}")
+        assert response.status == 200
+        assert kind.title.encode() in response.body
+
+
+async def test_swap_of_the_configuration(gateway: Gateway) -> None:
+    """A request lives under the snapshot that it came with, the next one under the next."""
+    reading, go_on = asyncio.Event(), asyncio.Event()
+
+    async def read_body(limit: int) -> bytes:
+        reading.set()
+        await go_on.wait()
+        return b""
+
+    old = make_request("GET", "/open/x")
+    old.read_body = read_body
+    task = asyncio.create_task(gateway.handle(old))
+    await reading.wait()
+    gateway.pipeline.use(snapshot({"path": "/new", "auth_required": False}, version=2))
+    assert (await gateway.get("/open/x")).status == 404
+    assert (await gateway.get("/new")).status == 200
+    go_on.set()
+    assert (await task).status == 200
+    assert [asked.config_version for asked in gateway.asked] == [2, 1]
+
+
+async def test_finished_is_told(gateway: Gateway) -> None:
+    """Each request is told of once, with where it went and how long it took."""
+    steps = itertools.count()
+    gateway.pipeline._monotonic = lambda: float(next(steps))
+    await gateway.get("/users/1", bearer(tier="PRO"), (b"X-Request-ID", b"mine"))
+    assert gateway.finished == [
+        RequestFinished(
+            request_id="mine",
+            route="get-user",
+            service="s",
+            tier="PRO",
+            method="GET",
+            status=200,
+            seconds=1.0,
+            problem="",
+        )
+    ]
