@@ -1,1 +1,4 @@
-"""A message is taken by its turn, one upstream call is made well, the reply goes home, the message is settled."""
+"""A message is taken by its turn, and one upstream call is made well.
+
+The reply goes home, the message is settled.
+"""

@@ -1,1 +1,4 @@
-"""A request comes in over HTTP, passes the policies in order, and leaves as a message; its reply becomes the response."""
+"""A request comes in over HTTP, passes the policies in order, and leaves as a message.
+
+Its reply becomes the response.
+"""

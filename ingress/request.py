@@ -20,11 +20,11 @@ class HeaderLookup(Protocol):
 class Request:
     """What a client asks, as it arrived.
 
-    ``target`` is the raw origin-form request target (path and query, not decoded). ``raw_headers`` keep
-    order, duplicates and spelling; ``headers`` looks them up. ``peer`` is the address of the other end
-    of the connection. ``read_body(limit)`` reads the whole body, once; it raises
-    ingress.problems.Refused (413, 408, 400). ``principal`` is set beforehand only by a caller in the
-    same process that vouches for it.
+    ``target`` is the raw origin-form request target (path and query, not decoded). ``raw_headers``
+    keep order, duplicates and spelling; ``headers`` looks them up. ``peer`` is the address of the
+    other end of the connection. ``read_body(limit)`` reads the whole body, once; it raises
+    ingress.problems.Refused (413, 408, 400). ``principal`` is set beforehand only by a caller in
+    the same process that vouches for it.
     """
 
     method: str
@@ -39,7 +39,7 @@ class Request:
 
 @dataclass(slots=True, eq=False)
 class Response:
-    """What the client gets. ``headers`` are complete but for framing (Content-Length, Connection)."""
+    """What the client gets; ``headers`` lack only framing (Content-Length, Connection)."""
 
     status: int
     headers: Headers

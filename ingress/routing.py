@@ -5,7 +5,6 @@ what leads nowhere is backed out of. A GET route answers HEAD too. A trailing sl
 """
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from broker.problems import ProblemType
@@ -71,16 +70,18 @@ class Router:
         exact = self._exact.get(path)
         if exact is not None and (route := exact.find(method)) is not None:
             return route, ()
+        segments = path.split("/")
         allowed: set[str] = set()
-        for endpoint, captured in _endpoints(self._root, path.split("/")):
-            if (route := endpoint.find(method)) is not None:
+        ways: list[_Way] = [(self._root, 1, ())]  # before [0] is the first slash
+        while ways:
+            node, at, captured = ways.pop()
+            if at < len(segments):
+                node.add_ways(ways, segments, at, captured)
+            elif (route := node.endpoint.find(method)) is not None:
                 return route, captured
-            allowed.update(endpoint.methods())
-        if not allowed:
-            raise Refused(ProblemType.NO_ROUTE, "There is no route for this path.")
-        allow = ", ".join(sorted(allowed)).encode()
-        detail = f"The methods of this path are {allow.decode()}."
-        raise Refused(ProblemType.METHOD_NOT_ALLOWED, detail, headers=((b"Allow", allow),))
+            else:
+                allowed |= node.endpoint.methods()
+        raise _no_match(allowed)
 
     def _add(self, config: Route, snapshot: Snapshot) -> None:
         pattern = _normal(config.path)
@@ -133,23 +134,28 @@ class _Node:
             return self.param
         return self.literals.setdefault(segment, _Node())
 
-
-def _endpoints(root: _Node, segments: list[str]) -> Iterator[tuple[_Endpoint, Captured]]:
-    """Every endpoint that the segments lead to, the most specific first."""
-    end = len(segments)
-    open_ways: list[tuple[_Node, int, Captured]] = [(root, 1, ())]  # before [0] is the first slash
-    while open_ways:
-        node, at, captured = open_ways.pop()
-        if at == end:
-            yield node.endpoint, captured
-            continue
+    def add_ways(
+        self, ways: "list[_Way]", segments: list[str], at: int, captured: Captured
+    ) -> None:
+        """Add where the segments from ``at`` on may lead, the most specific last."""
         segment = segments[at]
-        if node.rest is not None:
-            open_ways.append((node.rest, end, (*captured, "/".join(segments[at:]))))
-        if node.param is not None and segment:
-            open_ways.append((node.param, at + 1, (*captured, segment)))
-        if (child := node.literals.get(segment)) is not None:
-            open_ways.append((child, at + 1, captured))
+        if self.rest is not None:
+            ways.append((self.rest, len(segments), (*captured, "/".join(segments[at:]))))
+        if self.param is not None and segment:
+            ways.append((self.param, at + 1, (*captured, segment)))
+        if (literal := self.literals.get(segment)) is not None:
+            ways.append((literal, at + 1, captured))
+
+
+_Way = tuple[_Node, int, Captured]  # a place, the segment to come, what was captured before
+
+
+def _no_match(allowed: set[str]) -> Refused:
+    if not allowed:
+        return Refused(ProblemType.NO_ROUTE, "There is no route for this path.")
+    allow = ", ".join(sorted(allowed)).encode()
+    detail = f"The methods of this path are {allow.decode()}."
+    return Refused(ProblemType.METHOD_NOT_ALLOWED, detail, headers=((b"Allow", allow),))
 
 
 def _compile(config: Route, snapshot: Snapshot) -> CompiledRoute:
