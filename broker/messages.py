@@ -57,7 +57,6 @@ class Envelope(msgspec.Struct, frozen=True, array_like=True, gc=False, kw_only=T
     attempt: int = 1
     retry_count: int = 0
     config_version: int = 1
-    trace: Headers = ()
 
 
 class Problem(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -33,7 +33,6 @@ async def test_an_envelope_arrives_as_it_was(broker: Broker, queue: RequestQueue
         queue.service,
         headers=((b"Set-Cookie", b"a=1"), (b"x-a", b"\xff"), (b"Set-Cookie", b"b=2")),
         body=b"\x00\x01\xfe\xff",
-        trace=((b"traceparent", b"00-ab-cd-01"),),
     )
     inbox: Inbox[Delivery] = Inbox()
     await broker.consume(queue, 1, inbox)

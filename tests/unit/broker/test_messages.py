@@ -35,7 +35,6 @@ ENVELOPE = Envelope(
     reply_to="gateway.replies.n1",
     published_at=1_700_000_000.0,
     retry_count=2,
-    trace=((b"traceparent", b"00-1-2-01"),),
 )
 REPLY = Reply(
     id="0198c0de",
