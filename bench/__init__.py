@@ -1,0 +1,1 @@
+"""Benchmarks: the gateway and its peers, measured in turns on one machine (``python -m bench``)."""
