@@ -1,1 +1,5 @@
-"""The face of the gateway: the library, the command line, and the one place that wires the roles."""
+"""The face of the gateway: the library, the command, and the one place that wires the roles."""
+
+from api_gateway.gateway import APIGateway
+
+__all__ = ["APIGateway"]

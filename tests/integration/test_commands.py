@@ -167,6 +167,20 @@ async def test_check_tells_every_fault(tmp_path: Path) -> None:
     assert sound.stderr == ""
 
 
+async def test_what_has_no_effect_is_said(tmp_path: Path) -> None:
+    """A key on which nothing acts yet is named by `check`, and in the log of what serves."""
+    limited = {"path": "/limited", "service": "users", "name": "a", "cors": {"allow_origins": []}}
+    config = configuration(tmp_path, "http://127.0.0.1:1", routes=[limited])
+
+    checked = await run("check", config)
+    async with started(tmp_path, "up", "--config", config) as up:
+        log = up.stderr
+
+    assert checked.status == 0
+    assert "routes.yaml: cors (a)" in checked.stdout
+    assert "routes.yaml: cors (a)" in log
+
+
 async def test_a_bad_environment_ends_with_2(tmp_path: Path) -> None:
     """Every variable that can't be used is named, and no secret is shown."""
     settings = {"amqp_url": "http://u:hidden@127.0.0.1", "log_format": "loud"}

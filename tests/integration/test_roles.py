@@ -119,7 +119,7 @@ async def test_a_drained_dispatcher_fails_nobody(tmp_path: Path, amqp_url: str) 
 async def test_waits_for_a_broker_that_is_away(
     tmp_path: Path, private_rabbitmq: Callable[[], RabbitMQNode]
 ) -> None:
-    """Alive, not ready and loud about it while the broker is away; ready as soon as it is there."""
+    """Not ready while the broker is away, which is said once; ready as soon as it is there."""
     node = private_rabbitmq()
     node.kill()
     ledger = Ledger()
@@ -135,6 +135,7 @@ async def test_waits_for_a_broker_that_is_away(
             await asyncio.to_thread(node.start)
             await dispatcher.ready()
             there = await dispatcher.health()
+            said = dispatcher.stderr
             await asyncio.to_thread(node.kill)
             gone = await dispatcher.healthy(lambda status, _: status == 503)
             dispatcher.signal()
@@ -144,8 +145,31 @@ async def test_waits_for_a_broker_that_is_away(
     assert (there[0], there[1]["checks"]["broker"]) == (200, "connected")
     assert gone["checks"]["broker"] == "disconnected"
     assert status == 0
-    assert "Traceback" not in dispatcher.stderr
+    assert said.count("not reachable") == 1
+    assert "Traceback" not in said
     assert "guest:guest" not in dispatcher.stderr
+
+
+async def test_clients_of_an_ingress_without_a_broker_are_told(tmp_path: Path) -> None:
+    """While the broker is away a request is answered 503 with Retry-After, and not kept waiting."""
+    config = configuration(tmp_path, "http://127.0.0.1:1")
+    port = free_port()
+    arguments = ("--config", config, "--port", str(port))
+    away = f"amqp://guest:guest@127.0.0.1:{free_port()}/"
+    async with (
+        launched(tmp_path, "ingress", *arguments, amqp_url=away) as ingress,
+        aiohttp.ClientSession() as session,
+    ):
+        while "not reachable" not in ingress.stderr:  # noqa: ASYNC110 - another process
+            await asyncio.sleep(0.05)
+        async with session.get(f"http://127.0.0.1:{port}/open/a") as response:
+            retry_after = response.headers["Retry-After"]
+        ingress.signal()
+        status = await ingress.ended()
+
+    assert response.status == 503
+    assert int(retry_after) > 0
+    assert status == 0
 
 
 # --- --processes ----------------------------------------------------------------------------------
@@ -184,6 +208,23 @@ async def test_several_processes_are_one_gateway(tmp_path: Path, amqp_url: str) 
     assert len(pids(before)) == len(pids(after)) == 2
     assert victim not in pids(after)
     assert ends == [0, 0]
+
+
+async def test_connections_are_spread_over_all_processes(tmp_path: Path, amqp_url: str) -> None:
+    """Of forty connections that come at a time each process has its share."""
+    config = configuration(tmp_path, "http://127.0.0.1:1")
+    options = ("--config", config, "--processes", "2", "--host", "127.0.0.1")
+    async with started(tmp_path, "ingress", *options, amqp_url=amqp_url) as ingress:
+        host, _, port = ingress.public.removeprefix("http://").partition(":")
+        opened = [await asyncio.open_connection(host, int(port)) for _ in range(40)]
+        connections = [0.0, 0.0]
+        while sum(connections) < 40:
+            page = await ingress.metrics()
+            connections = [page[f'ingress_connections{{process="{child}"}}'] for child in range(2)]
+        for _, writer in opened:
+            writer.close()
+
+    assert min(connections) > 0
 
 
 async def test_children_do_not_outlive_their_parent(tmp_path: Path, amqp_url: str) -> None:

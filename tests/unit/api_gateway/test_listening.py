@@ -5,7 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from api_gateway.listening import CantListenError, http_url, listen, listen_unix
+from api_gateway.listening import (
+    CantListenError,
+    http_url,
+    listen,
+    listen_beside,
+    listen_shared,
+    listen_unix,
+)
 
 
 def test_a_listening_socket_takes_connections() -> None:
@@ -35,6 +42,20 @@ def test_ipv6_addresses_are_in_brackets() -> None:
     """The URL of an IPv6 listener can be pasted."""
     with listen("::1", 0) as server:
         assert http_url(server) == f"http://[::1]:{server.getsockname()[1]}"
+
+
+def test_an_address_is_shared_by_processes_of_one_program_only() -> None:
+    """So many sockets listen at one address, and another program can't have it too."""
+    sockets = listen_shared("127.0.0.1", 0, 3)
+    try:
+        (address,) = {listening.getsockname() for listening in sockets}
+        with pytest.raises(CantListenError, match="in use"):
+            listen_shared(*address, 3)
+        sockets[0].close()
+        listen_beside(address).close()
+    finally:
+        for listening in sockets:
+            listening.close()
 
 
 def test_a_unix_socket_takes_connections(tmp_path: Path) -> None:

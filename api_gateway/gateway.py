@@ -1,0 +1,95 @@
+"""The gateway as a library: the whole way of a request in one process, without a socket."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from api_gateway.node import Node
+from api_gateway.plain import read_request, write_response
+from config.loader import load, replace
+from config.settings import SHORTEST_KEY, Settings, load_settings
+from config.snapshot import Snapshot
+from config.without_effect import without_effect
+
+log = logging.getLogger(__name__)
+
+
+class APIGateway:
+    """Ingress and dispatcher inside an application; an async context manager.
+
+    What is left out is taken from the environment (``GATEWAY_AMQP_URL`` and so on). Without a
+    broker requests pass through an embedded one. Raises ConfigError, with every fault, for a
+    configuration that can't be used.
+    """
+
+    def __init__(
+        self,
+        config_dir: str | Path | None = None,
+        elasticsearch_url: str | None = None,
+        redis_url: str | None = None,
+        amqp_url: str | None = None,
+        jwt_secret: str | None = None,
+    ) -> None:
+        settings = load_settings(
+            config_dir=config_dir,
+            elasticsearch_url=elasticsearch_url,
+            redis_url=redis_url,
+            amqp_url=amqp_url,
+            jwt_secret=jwt_secret,
+        )
+        snapshot = load(settings.config_dir)
+        warn_of(settings, snapshot)
+        self._node = Node(settings, snapshot)
+
+    async def __aenter__(self) -> Self:
+        await self._node.__aenter__()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        self._node.stop()
+        await self._node.run()
+        await self._node.__aexit__(*exc_info)
+
+    async def ready(self) -> None:
+        """Wait for the broker. Requests that come before are answered 503."""
+        await self._node.ready()
+
+    async def handle_request(
+        self, request: Mapping[str, Any], context: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Answer one request, as if it had come over HTTP.
+
+        ``request`` is ``{"method", "path", "query", "headers", "body"}``, all but path optional;
+        ``context`` is ``{"ip_address", "user_id", "tier", "roles", "scopes"}``, all optional:
+        where it comes from, and the caller for whom the application vouches, if the request has no
+        Authorization. The answer is ``{"status", "headers", "body"}``, with a JSON body decoded.
+        See api_gateway.plain for the details. Raises ValueError for header fields that can't be
+        sent, and for a tier that the configuration doesn't have.
+        """
+        asked = read_request(request, context or {})
+        if asked.principal is not None and asked.principal.tier not in self._node.snapshot.tiers:
+            raise ValueError(f"there is no tier {asked.principal.tier!r}")
+        return write_response(await self._node.handle(asked))
+
+    async def update_config(self, config_type: str, config_data: object) -> None:
+        """Replace one kind (``routes``, ``services``, ...) by plain data, as in its YAML file.
+
+        Requests under way end under the configuration that they began with. Raises ConfigError,
+        with every fault, and changes nothing then.
+        """
+        await self._node.change(lambda snapshot: replace(snapshot, config_type, config_data))
+
+
+def warn_of(settings: Settings, snapshot: Snapshot) -> None:
+    """Log what can be used, but does not do what its owner may think."""
+    for name in ("redis_url", "elasticsearch_url"):
+        if getattr(settings, name) is not None:
+            log.warning("GATEWAY_%s is set, but nothing here uses it yet", name.upper())
+    if settings.jwt_secret_is_short:
+        log.warning(
+            "GATEWAY_JWT_SECRET is shorter than %d bytes, so it may be guessed (RFC 7518, 3.2)",
+            SHORTEST_KEY,
+        )
+    for key in without_effect(snapshot):
+        log.warning("set, but nothing acts on it yet: %s", key)

@@ -1,0 +1,175 @@
+"""The one place where a process is wired together: its broker, its roles, what is told of them."""
+
+import asyncio
+import socket
+from collections.abc import Callable, Collection
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from enum import Enum
+from typing import TYPE_CHECKING, Self
+
+from prometheus_client import generate_latest
+
+from api_gateway.admin import Health
+from api_gateway.roles import DispatcherRole, IngressRole
+from api_gateway.telemetry import BrokerMetrics, metrics_registry
+from broker.contract import Broker, BrokerListener, ConnectionState
+from broker.embedded import EmbeddedBroker
+from broker.rabbitmq import RabbitMQBroker
+from broker.topology import request_queues
+from config.settings import Settings
+from config.snapshot import Snapshot
+from ingress.request import Request, Response
+
+if TYPE_CHECKING:
+    from api_gateway.tracing import Tracing
+
+
+class Role(Enum):
+    """What a process does."""
+
+    INGRESS = "ingress"
+    DISPATCHER = "dispatcher"
+
+
+class Node:
+    """The roles of one process around one broker.
+
+    An async context manager. Entering starts the parts from the broker outwards, whether the broker
+    is there or not; leaving ends them in reverse, so that each can still use those it stands on.
+    ``public`` is a listening socket for HTTP; without one, only ``handle`` takes requests.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        snapshot: Snapshot,
+        roles: Collection[Role] = tuple(Role),
+        public: socket.socket | None = None,
+    ) -> None:
+        self.snapshot = snapshot
+        self._registry = metrics_registry()
+        self._tracing = _tracing(settings)
+        self._broker = _broker(settings, BrokerMetrics(self._registry))
+        self._dispatcher: DispatcherRole | None = None
+        self._ingress: IngressRole | None = None
+        parts = (self._broker, snapshot, self._registry, self._tracing)
+        if Role.DISPATCHER in roles:
+            self._dispatcher = DispatcherRole(*parts)
+        if Role.INGRESS in roles:
+            secret = settings.jwt_secret.get_secret_value() if settings.jwt_secret else None
+            self._ingress = IngressRole(*parts, secret, public)
+        self._changing = asyncio.Lock()
+        self._stopping = asyncio.Event()
+        self._forced = False
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            for part in (self._tracing, self._broker):
+                if part is not None:
+                    await stack.enter_async_context(part)
+            await self._declare(self.snapshot)
+            for role in (self._dispatcher, self._ingress):
+                if role is not None:
+                    await stack.enter_async_context(role)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self._stack.aclose()
+
+    async def handle(self, request: Request) -> Response:
+        """Answer a request that was handed in. Only where this process has ingress."""
+        if self._ingress is None:
+            raise RuntimeError("this process has no ingress")
+        return await self._ingress.handle(request)
+
+    async def change(self, make: Callable[[Snapshot], Snapshot]) -> None:
+        """Go over to what ``make`` makes of the configuration; it may raise, and nothing changes.
+
+        What is under way is finished under the configuration it had. Meanwhile the services of both
+        are served, so that no request goes to where nobody takes it.
+        """
+        async with self._changing:
+            snapshot = make(self.snapshot)
+            await self._declare(snapshot)
+            services = {**self.snapshot.services, **snapshot.services}
+            if self._dispatcher is not None:
+                await self._dispatcher.use(replace(snapshot, services=services))
+            if self._ingress is not None:
+                self._ingress.use(snapshot)
+            if self._dispatcher is not None:
+                await self._dispatcher.use(snapshot)
+            self.snapshot = snapshot
+
+    async def _declare(self, snapshot: Snapshot) -> None:
+        """Each role sees to the queues, so that none has to be started before another."""
+        limits = {name: tier.queue_limit for name, tier in snapshot.tiers.items()}
+        await self._broker.declare(request_queues(snapshot.services, limits))
+
+    # --- from ready to stopped ------------------------------------------------------------------
+
+    async def ready(self) -> bool:
+        """Wait until it can serve; False if it was told to stop before."""
+        connected = asyncio.create_task(self._broker.connected())
+        stopping = asyncio.create_task(self._stopping.wait())
+        try:
+            await asyncio.wait((connected, stopping), return_when=asyncio.FIRST_COMPLETED)
+            return not self._stopping.is_set()
+        finally:
+            connected.cancel()
+            stopping.cancel()
+
+    def stop(self) -> None:
+        """Begin to stop."""
+        self._stopping.set()
+
+    def force(self) -> None:
+        """Stop at once: what is in flight is cut off."""
+        self._forced = True
+        self._stopping.set()
+        for role in (self._ingress, self._dispatcher):
+            if role is not None:
+                role.force()
+
+    async def run(self) -> bool:
+        """Serve until told to stop, then drain; whether nothing had to be cut off."""
+        await self._stopping.wait()
+        drained = True
+        for role in (self._ingress, self._dispatcher):
+            if role is not None:
+                drained = await role.drain() and drained
+        return drained and not self._forced
+
+    # --- what the admin listener shows ----------------------------------------------------------
+
+    async def health(self) -> Health:
+        """Ready with a broker, until told to stop."""
+        state = self._broker.state
+        checks = {
+            "configuration": f"version {self.snapshot.version}",
+            "broker": state.name.lower(),
+            "stopping": self._stopping.is_set(),
+        }
+        return Health(state is ConnectionState.CONNECTED and not self._stopping.is_set(), checks)
+
+    async def metrics(self) -> bytes:
+        """The page of this process."""
+        return generate_latest(self._registry)
+
+
+def _broker(settings: Settings, listener: BrokerListener) -> Broker:
+    if settings.amqp_url is None:
+        return EmbeddedBroker(listener=listener)
+    url = settings.amqp_url.get_secret_value()
+    return RabbitMQBroker(url, lane=settings.amqp_lane, listener=listener)
+
+
+def _tracing(settings: Settings) -> "Tracing | None":
+    if settings.otlp_endpoint is None:
+        return None
+    # Imported only here, as it costs time at the start and memory.
+    from api_gateway.tracing import Tracing, otlp_processor
+
+    return Tracing(otlp_processor(settings.otlp_endpoint.get_secret_value()))

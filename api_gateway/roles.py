@@ -1,0 +1,155 @@
+"""What a process can be: the parts of each role, wired around a broker.
+
+A role is an async context manager. ``drain`` ends it gently while it is still entered; ``force``
+makes a drain that has begun end soon. Leaving ends it at once, in the reverse order of entering.
+"""
+
+import asyncio
+import socket
+from contextlib import AsyncExitStack, suppress
+from typing import TYPE_CHECKING, Self
+from uuid import uuid4
+
+from prometheus_client import CollectorRegistry
+
+from api_gateway.telemetry import ServerMetrics, UpstreamConnections
+from broker.contract import Broker
+from config.snapshot import Snapshot
+from dispatcher.lean_upstream import LeanUpstreamClient
+from dispatcher.lifecycle import Dispatcher
+from dispatcher.metrics import DispatcherMetrics
+from dispatcher.upstream import UpstreamClient
+from ingress.exchange import Exchange
+from ingress.lifecycle import Lifecycle
+from ingress.metrics import IngressMetrics
+from ingress.pipeline import Pipeline
+from ingress.request_ids import RequestIds
+from ingress.server import Server
+
+if TYPE_CHECKING:  # else imported only where it is turned on
+    from api_gateway.tracing import Tracing
+
+_START_PATIENCE = 2.0  # seconds
+
+
+class DispatcherRole:
+    """Takes messages, calls upstreams."""
+
+    def __init__(
+        self,
+        broker: Broker,
+        snapshot: Snapshot,
+        registry: CollectorRegistry,
+        tracing: "Tracing | None",
+    ) -> None:
+        client = LeanUpstreamClient()
+        registry.register(UpstreamConnections(client.counts))
+        self._client: UpstreamClient = tracing.client(client) if tracing else client
+        self._dispatcher = Dispatcher(
+            broker, self._client, snapshot, listener=DispatcherMetrics(registry)
+        )
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self._client)
+            await stack.enter_async_context(self._dispatcher)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self._stack.aclose()
+
+    async def use(self, snapshot: Snapshot) -> None:
+        """Serve the services of another snapshot."""
+        await self._dispatcher.use(snapshot)
+
+    async def drain(self) -> bool:
+        """Give back what waits, finish what is under way, settle what had to be broken off."""
+        await self._dispatcher.stop()
+        return True
+
+    def force(self) -> None:
+        """Break off what is under way."""
+        self._dispatcher.force()
+
+
+class IngressRole:
+    """Takes requests: those that come to ``public``, a listening socket, and those handed to it.
+
+    Without a socket it has the latter only. ``secret`` is what tokens are signed with.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        snapshot: Snapshot,
+        registry: CollectorRegistry,
+        tracing: "Tracing | None",
+        secret: str | None,
+        public: socket.socket | None,
+    ) -> None:
+        self._broker = broker
+        metrics = tracing.ingress_metrics(registry) if tracing else IngressMetrics(registry)
+        # A new name for every start: what is on its way to an earlier one is not for this one.
+        node = f"{socket.gethostname()}-{uuid4().hex}"
+        self._exchange = Exchange(broker, node, listener=metrics)
+        self._request_ids = RequestIds()
+        self._pipeline = Pipeline(
+            snapshot, self._exchange, secret=secret, request_ids=self._request_ids, listener=metrics
+        )
+        self.handle = tracing.handle(self._pipeline.handle) if tracing else self._pipeline.handle
+        self._options = snapshot.options
+        self._server_metrics = ServerMetrics(registry)
+        self._public = public
+        self._server: Server | None = None
+        self._lifecycle: Lifecycle | None = None
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self._exchange)
+            if self._public is not None:
+                await self._first_connection()
+                self._server = self._make_server(self._public)
+                await stack.enter_async_context(self._server)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self._stack.aclose()
+
+    async def _first_connection(self) -> None:
+        """Let clients that come at the start wait a moment for the broker; later they get a 503."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._broker.connected(), _START_PATIENCE)
+
+    def _make_server(self, public: socket.socket) -> Server:
+        server = Server(
+            self.handle,
+            self._options.limits,
+            sock=public,
+            listener=self._server_metrics,
+            request_ids=self._request_ids,
+        )
+        self._server_metrics.serving(lambda: server.connections)
+        self._lifecycle = Lifecycle(server, self._options.drain, {})
+        return server
+
+    def use(self, snapshot: Snapshot) -> None:
+        """Serve under another snapshot from the next request on."""
+        self._pipeline.use(snapshot)
+        if self._server is not None:
+            self._server.set_limits(snapshot.options.limits)
+
+    async def drain(self) -> bool:
+        """Stop as ingress.lifecycle says; whether nothing had to be cut off."""
+        if self._lifecycle is None:
+            return True
+        self._lifecycle.stop()
+        return await self._lifecycle.run()
+
+    def force(self) -> None:
+        """Cut off what is in flight."""
+        if self._lifecycle is not None:
+            self._lifecycle.stop()

@@ -1,0 +1,100 @@
+"""From the command line's options to a process that serves until it is told to stop."""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+from collections.abc import Callable
+from typing import Protocol, Self
+
+from api_gateway.admin import AdminServer, Subject
+
+log = logging.getLogger(__name__)
+
+
+class Service(Subject, Protocol):
+    """What is served by: a node, or several processes with one each."""
+
+    async def __aenter__(self) -> Self:
+        """Start."""
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        """End what is left."""
+
+    async def ready(self) -> bool:
+        """Wait until it can serve; False if it was told to stop before."""
+
+    async def run(self) -> bool:
+        """Serve until told to stop, then drain; whether nothing had to be cut off."""
+
+    def stop(self) -> None:
+        """Begin to stop."""
+
+    def force(self) -> None:
+        """Stop at once."""
+
+
+class StopSignals:
+    """SIGTERM and SIGINT: the first lets a service drain, the second cuts that short.
+
+    ``exit_now`` is what remains when even that takes longer than ``force_timeout`` seconds.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        exit_now: Callable[[int], object] = os._exit,
+        force_timeout: float = 5.0,
+    ) -> None:
+        self._service = service
+        self._exit_now = exit_now
+        self._force_timeout = force_timeout
+        self._stopping = False
+
+    def install(self) -> None:
+        """Listen to this process' signals."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.received)
+
+    def watch_parent(self, descriptor: int) -> None:
+        """Take the end of a pipe, that only the parent can write to, for the first signal."""
+        asyncio.get_running_loop().add_reader(descriptor, self._parent_let_go, descriptor)
+
+    def _parent_let_go(self, descriptor: int) -> None:
+        asyncio.get_running_loop().remove_reader(descriptor)
+        if not self._stopping:
+            self.received()
+
+    def received(self) -> None:
+        """A signal came."""
+        if not self._stopping:
+            self._stopping = True
+            log.info("stopping; a second signal cuts off what is in flight")
+            self._service.stop()
+        else:
+            log.warning("stopping at once")
+            asyncio.get_running_loop().call_later(self._force_timeout, self._exit_now, 1)
+            self._service.force()
+
+
+async def serve(
+    service: Service,
+    admin: socket.socket,
+    announce: Callable[[], None],
+    parent: int | None = None,
+) -> int:
+    """Run a service to its end, and return the exit status: 0 if nothing had to be cut off.
+
+    ``announce`` is called once, when it can serve. ``parent`` is the descriptor of a pipe that the
+    parent process holds, if there is one.
+    """
+    signals = StopSignals(service)
+    signals.install()
+    if parent is not None:
+        signals.watch_parent(parent)
+    async with AdminServer(service, admin), service:
+        if await service.ready():
+            announce()
+        return 0 if await service.run() else 1

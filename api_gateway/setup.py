@@ -1,0 +1,86 @@
+"""What a command runs with: environment and configuration, read and found fit, or refused."""
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import click
+from pydantic import SecretStr
+
+from api_gateway.gateway import warn_of
+from api_gateway.telemetry import configure_logging
+from config.faults import ConfigError
+from config.loader import load
+from config.models import Drain
+from config.settings import Settings, load_settings
+from config.snapshot import Snapshot
+
+
+class Refusal(click.ClickException):
+    """The command can't do what it was told to; the message says why."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """Environment and configuration."""
+
+    settings: Settings
+    snapshot: Snapshot
+
+    def require_broker(self) -> None:
+        """A role that runs alone needs a broker that it shares with the others."""
+        if self.settings.amqp_url is None:
+            raise Refusal(
+                "a single role needs a RabbitMQ that it shares with the other roles: set "
+                "GATEWAY_AMQP_URL. `api-gateway up` runs all roles in one process without it."
+            )
+
+    def require_key(self) -> None:
+        """A route that wants a token can't be served without a key to check it with."""
+        if self.settings.jwt_secret is not None or self.snapshot.options.auth.jwks_url is not None:
+            return
+        closed = [route.label for route in self.snapshot.routes if route.auth_required]
+        if closed:
+            raise Refusal(
+                f"{len(closed)} routes want a token ({_some(closed)}), but there is no key to "
+                "check one with: set GATEWAY_JWT_SECRET, 32 bytes or more, or "
+                "GATEWAY_JWT_SECRET_FILE. A route for everybody says `auth_required: false`."
+            )
+
+    def warn(self) -> None:
+        """Log what is set, but does not do what its owner may think."""
+        warn_of(self.settings, self.snapshot)
+
+    def for_demo(self) -> "Setup":
+        """The same with a secret for this run, if there is none, and no wait for a balancer."""
+        options = self.snapshot.options
+        drain = Drain(delay=0, timeout=options.drain.timeout)
+        snapshot = replace(self.snapshot, options=options.model_copy(update={"drain": drain}))
+        if self.settings.jwt_secret is not None:
+            return Setup(self.settings, snapshot)
+        secret = SecretStr(secrets.token_urlsafe(32))
+        return Setup(self.settings.model_copy(update={"jwt_secret": secret}), snapshot)
+
+
+def read_setup(config_dir: Path | None) -> Setup:
+    """Read the environment, then the directory it or ``config_dir`` names. Raises Refusal."""
+    try:
+        settings = load_settings(config_dir=config_dir)
+        configure_logging(settings.log_format, settings.log_level)
+        snapshot = load(settings.config_dir)
+    except ConfigError as error:
+        raise Refusal(described(error)) from error
+    return Setup(settings, snapshot)
+
+
+def described(error: ConfigError) -> str:
+    """How many faults there are, and each on a line of its own."""
+    count = len(error.faults)
+    return f"the configuration has {count} fault{'s'[: count > 1]}:\n{error}"
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

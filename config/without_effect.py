@@ -1,0 +1,69 @@
+"""Keys that are read and checked, but on which nothing acts yet.
+
+The shape of the files is settled before every part that reads them is there. Whoever relies on such
+a key must hear of it, above all when it protects something.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
+
+from config.models import Model
+from config.snapshot import Snapshot
+
+_ROUTE = {
+    "rate_limit": "rate_limit",
+    "retry_count": "retry_count",
+    "async_mode": "async",
+    "validation": "validate",
+    "ip_filter": "ip_filter",
+    "cors": "cors",
+    "when_open": "when_open",
+}
+_SERVICE = {
+    "retry_count": "retry_count",
+    "strategy": "strategy",
+    "health_check": "health_check",
+    "circuit_breaker": "circuit_breaker",
+    "discovery": "discovery",
+}
+_TIER = {"requests_per_minute": "requests_per_minute", "burst": "burst", "customers": "customers"}
+_GATEWAY = {
+    "ip_filter": "ip_filter",
+    "cors": "cors",
+    "rate_limits": "rate_limits",
+    "admission": "admission",
+    "audit": "audit",
+}
+_AUTH = {"jwks_url": "jwks_url", "clients": "clients"}
+
+
+def without_effect(snapshot: Snapshot) -> list[str]:
+    """What was set to no avail, as ``routes.yaml: rate_limit (list-users, create-user)``."""
+    found = chain(
+        _set("routes.yaml", _ROUTE, ((route.label, route) for route in snapshot.routes)),
+        _set("services.yaml", _SERVICE, snapshot.services.items()),
+        _set("tiers.yaml", _TIER, snapshot.tiers.items()),
+        _set("gateway.yaml", _GATEWAY, [("", snapshot.options)]),
+        _set("gateway.yaml: auth", _AUTH, [("", snapshot.options.auth)]),
+    )
+    transforms = [transform.name for transform in snapshot.transforms]
+    return [*found, *([f"transforms.yaml: {_some(transforms)}"] if transforms else [])]
+
+
+def _set(file: str, keys: Mapping[str, str], entries: Iterable[tuple[str, Model]]) -> Iterator[str]:
+    models = list(entries)
+    for field, key in keys.items():
+        names = [name for name, model in models if _differs(model, field)]
+        if names:
+            where = f" ({_some(names)})" if any(names) else ""
+            yield f"{file}: {key}{where}"
+
+
+def _differs(model: Model, field: str) -> bool:
+    value = getattr(model, field)
+    default = type(model).model_fields[field].get_default(call_default_factory=True)
+    return value is not None and bool(value != default)
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
