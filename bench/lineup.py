@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from bench.envoy import start_envoy
@@ -46,11 +47,13 @@ def _aiohttp_proxy(stage: Stage, processes: Processes) -> Target:
     return Target(f"http://127.0.0.1:{port}{PATH}", {"front": process})
 
 
-def _moleculer(stage: Stage, processes: Processes) -> Target:
+def _moleculer(stage: Stage, processes: Processes, client: str = "http") -> Target:
     node = node_packages()
     url, broker = stage.rabbitmq
     folder, port = _PEERS / "moleculer", free_port()
-    back = processes.start("moleculer-back", [node, folder / "back.js", url, stage.upstream])
+    back = processes.start(
+        "moleculer-back", [node, folder / "back.js", url, stage.upstream, client]
+    )
     front = processes.start("moleculer-front", [node, folder / "front.js", url, str(port)])
     parts = {"broker": broker, "front": front, "back": back}
     return Target(f"http://127.0.0.1:{port}{PATH}", parts)
@@ -73,6 +76,7 @@ LINEUP: dict[str, Starter] = {
     "product-embedded": _product_embedded,
     "textbook": _textbook,
     "moleculer": _moleculer,
+    "moleculer-undici": partial(_moleculer, client="undici"),
     "aiohttp-proxy": _aiohttp_proxy,
     "envoy": _envoy,
     "nginx": _nginx,
