@@ -1,6 +1,7 @@
 """From the command line's options to a process that serves until it is told to stop."""
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -79,6 +80,16 @@ class StopSignals:
             self._service.force()
 
 
+def _spare_the_collector() -> None:
+    """What is here by now stays: the garbage collector need not walk through it again and again.
+
+    And it may look less often, as nearly all that a request makes is freed by counting references.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 50)
+
+
 async def serve(
     service: Service,
     admin: socket.socket,
@@ -96,5 +107,6 @@ async def serve(
         signals.watch_parent(parent)
     async with AdminServer(service, admin), service:
         if await service.ready():
+            _spare_the_collector()
             announce()
         return 0 if await service.run() else 1

@@ -4,6 +4,7 @@ from asyncio import AbstractEventLoop, Future
 from collections.abc import Callable
 from typing import Any
 
+from broker.deadlines import Deadlines
 from dispatcher.upstream import UpstreamError, UpstreamResponse, UpstreamTimeout
 
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})
@@ -12,31 +13,39 @@ _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})
 class Exchange(Future[UpstreamResponse]):
     """The future of a call.
 
-    It carries what the connection needs, so that a call is one object and one timer. ``data`` is
+    It carries what the connection needs, so that a call is one object. ``data`` is
     the whole request; ``sent`` tells whether any byte of it may have left; ``abandon`` gives up
     what is being done for it right now, and is called once, on cancellation or timeout.
     """
 
-    __slots__ = ("_timer", "abandon", "data", "is_head", "repeatable", "sent")
+    __slots__ = ("_deadlines", "_tick", "abandon", "data", "is_head", "repeatable", "sent")
 
-    def __init__(self, loop: AbstractEventLoop, method: str, data: bytes, timeout: float) -> None:
+    def __init__(
+        self,
+        loop: AbstractEventLoop,
+        deadlines: "Deadlines[Exchange]",
+        method: str,
+        data: bytes,
+        timeout: float,
+    ) -> None:
         super().__init__(loop=loop)
         self.data = data
         self.is_head = method == "HEAD"
         self.repeatable = method in _IDEMPOTENT
         self.sent = False
         self.abandon: Callable[[], object] | None = None
-        self._timer = loop.call_later(timeout, self._expire)
+        self._deadlines = deadlines
+        self._tick = deadlines.add(self, timeout)
 
     def succeed(self, response: UpstreamResponse) -> None:
         """End in a response."""
-        self._timer.cancel()
+        self._deadlines.discard(self, self._tick)
         self.abandon = None
         self.set_result(response)
 
     def fail(self, error: UpstreamError) -> None:
         """End in an error."""
-        self._timer.cancel()
+        self._deadlines.discard(self, self._tick)
         self.abandon = None
         self.set_exception(error)
 
@@ -44,11 +53,12 @@ class Exchange(Future[UpstreamResponse]):
         """Give up: the connection in use is closed, for its state is unknown."""
         if not super().cancel(msg):
             return False
-        self._timer.cancel()
+        self._deadlines.discard(self, self._tick)
         self._abandon()
         return True
 
-    def _expire(self) -> None:
+    def expire(self) -> None:
+        """The deadline has passed."""
         self.set_exception(UpstreamTimeout("no response in time", sent=self.sent))
         self._abandon()
 

@@ -5,6 +5,7 @@ import ssl
 from asyncio import Future, TimerHandle
 from typing import Self
 
+from broker.deadlines import Deadlines
 from dispatcher.exchange import Exchange
 from dispatcher.fields import request_head
 from dispatcher.pool import Pool, PoolLimits
@@ -39,6 +40,7 @@ class LeanUpstreamClient:
     async def __aenter__(self) -> Self:
         """Start closing what stays idle."""
         self._loop = asyncio.get_running_loop()
+        self._deadlines = Deadlines[Exchange](self._loop)
         self._sweep()
         return self
 
@@ -50,6 +52,7 @@ class LeanUpstreamClient:
         for pool in self._pools.values():
             await pool.close()
         self._pools.clear()
+        self._deadlines.close()
 
     def call(
         self, address: Address, request: UpstreamRequest, timeout: float
@@ -62,7 +65,8 @@ class LeanUpstreamClient:
             head = request_head(address, pool.authority, request)
         except UpstreamError as error:
             return self._failed(error)
-        exchange = Exchange(self._loop, request.method, head + request.body, timeout)
+        data = head + request.body
+        exchange = Exchange(self._loop, self._deadlines, request.method, data, timeout)
         pool.submit(exchange)
         return exchange
 

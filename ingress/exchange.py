@@ -14,6 +14,7 @@ from itertools import islice
 from typing import Self
 
 from broker.contract import Broker, ConnectionState, Published
+from broker.deadlines import Deadlines
 from broker.messages import Envelope, Executed, Problem, Reply
 from broker.problems import ProblemType
 from broker.topology import reply_queue
@@ -72,6 +73,16 @@ class _Waiting:
     answer: asyncio.Future[Reply]
     resent: bool = False
 
+    def expire(self) -> None:
+        detail = "No answer came before the deadline."
+        self.refuse(ProblemType.DEADLINE_EXCEEDED, detail, "unknown")
+
+    def refuse(
+        self, kind: ProblemType, detail: str, executed: Executed, retry_after: int | None = None
+    ) -> None:
+        if not self.answer.done():
+            self.answer.set_result(_problem(self.envelope, kind, detail, executed, retry_after))
+
 
 class Exchange:
     """One ingress node's requests under way, at most ``max_waiting`` of them.
@@ -101,6 +112,7 @@ class Exchange:
         self._resending: asyncio.TimerHandle | None = None
 
     async def __aenter__(self) -> Self:
+        self._deadlines = Deadlines[_Waiting](asyncio.get_running_loop())
         self._listener.opened(self._waiting.__len__)
         self._broker.watch(self._on_state)
         await self._broker.receive_replies(self._node, self._on_reply)
@@ -108,10 +120,11 @@ class Exchange:
 
     async def __aexit__(self, *exc_info: object) -> None:
         self._closed = True
+        self._deadlines.close()
         if self._resending is not None:
             self._resending.cancel()
         for waiting in self._waiting.values():
-            self._refuse(waiting, ProblemType.SHUTTING_DOWN, "This node is stopping.", "unknown", 1)
+            waiting.refuse(ProblemType.SHUTTING_DOWN, "This node is stopping.", "unknown", 1)
 
     @property
     def pending(self) -> int:
@@ -126,15 +139,14 @@ class Exchange:
         refusal = self._refusal(envelope)
         if refusal is not None:
             return refusal
-        loop = asyncio.get_running_loop()
-        waiting = _Waiting(envelope, loop.create_future())
+        waiting = _Waiting(envelope, asyncio.get_running_loop().create_future())
         self._waiting[envelope.id] = waiting
-        timer = loop.call_later(envelope.deadline - self._clock(), self._expire, waiting)
+        tick = self._deadlines.add(waiting, envelope.deadline - self._clock())
         try:
             self._broker.publish(envelope, partial(self._on_published, waiting))
             return await waiting.answer
         finally:
-            timer.cancel()
+            self._deadlines.discard(waiting, tick)
             del self._waiting[envelope.id]
             if self._stranded:
                 self._stranded.pop(envelope.id, None)
@@ -156,22 +168,6 @@ class Exchange:
             return _problem(envelope, ProblemType.QUEUE_FULL, detail, "no", QUEUE_RETRY_AFTER)
         return None
 
-    def _expire(self, waiting: _Waiting) -> None:
-        detail = "No answer came before the deadline."
-        self._refuse(waiting, ProblemType.DEADLINE_EXCEEDED, detail, "unknown")
-
-    def _refuse(
-        self,
-        waiting: _Waiting,
-        kind: ProblemType,
-        detail: str,
-        executed: Executed,
-        retry_after: int | None = None,
-    ) -> None:
-        if not waiting.answer.done():
-            problem = _problem(waiting.envelope, kind, detail, executed, retry_after)
-            waiting.answer.set_result(problem)
-
     # --- news from the broker ---------------------------------------------------------------------
 
     def _on_reply(self, reply: Reply) -> None:
@@ -192,7 +188,7 @@ class Exchange:
             self._strand(waiting)
         else:
             kind, detail, retry_after = _REFUSALS[result]
-            self._refuse(waiting, kind, detail, "unknown" if maybe_sent else "no", retry_after)
+            waiting.refuse(kind, detail, "unknown" if maybe_sent else "no", retry_after)
 
     def _on_state(self, state: ConnectionState) -> None:
         if state is ConnectionState.DISCONNECTED:
@@ -201,7 +197,7 @@ class Exchange:
                 if waiting.envelope.idempotent:
                     self._strand(waiting)
                 else:
-                    self._refuse(waiting, kind, detail, "unknown", retry_after)
+                    waiting.refuse(kind, detail, "unknown", retry_after)
         elif state is ConnectionState.CONNECTED:
             self._resend_soon()
 

@@ -10,6 +10,7 @@ from ingress.request import HeaderLookup
 _SANE = re.compile(r"[!-~]{1,128}")  # visible ASCII
 _BATCH = 256  # ids for one call of the system's random source
 _RANDOM_BYTES = 10
+_VARIANTS = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))  # the upper bits are 10
 
 
 class RequestIds:
@@ -26,7 +27,8 @@ class RequestIds:
     ) -> None:
         self._clock = clock
         self._random = random
-        self._pool = b""
+        self._pool = ""  # hexadecimal digits
+        self._used = 0
 
     def of(self, headers: HeaderLookup) -> str:
         """The id that goes with a request through all its life."""
@@ -37,13 +39,12 @@ class RequestIds:
 
     def new(self) -> str:
         """A UUIDv7 in its text form."""
-        if not self._pool:
-            self._pool = self._random(_RANDOM_BYTES * _BATCH)
-        fresh = int.from_bytes(self._pool[-_RANDOM_BYTES:], "big")
-        self._pool = self._pool[:-_RANDOM_BYTES]
-        milliseconds = int(self._clock() * 1000)
-        value = milliseconds << 80 | fresh
-        value = value & ~(0xF << 76) | 7 << 76  # version
-        value = value & ~(0x3 << 62) | 2 << 62  # variant
-        text = f"{value:032x}"
-        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+        start = self._used
+        if start == len(self._pool):
+            self._pool = self._random(_RANDOM_BYTES * _BATCH).hex()
+            start = 0
+        self._used = start + 2 * _RANDOM_BYTES
+        fresh = self._pool[start : self._used]
+        time = f"{int(self._clock() * 1000):012x}"
+        variant = _VARIANTS[fresh[3]]
+        return f"{time[:8]}-{time[8:]}-7{fresh[:3]}-{variant}{fresh[4:7]}-{fresh[7:19]}"

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from broker.deadlines import Deadlines
 from dispatcher.exchange import Exchange
 from dispatcher.fields import MAX_HEAD_BYTES
 from dispatcher.http1 import Connection
@@ -115,7 +116,8 @@ class Peer:
     def ask(self, method: str = "GET") -> Exchange:
         """Send a request."""
         self.free = False
-        exchange = Exchange(self._loop, method, b"request", 1e6)
+        deadlines = Deadlines[Exchange](self._loop)
+        exchange = Exchange(self._loop, deadlines, method, b"request", 1e6)
         self.connection.send(exchange)
         return exchange
 
