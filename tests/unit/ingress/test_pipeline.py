@@ -47,7 +47,7 @@ def snapshot(*routes: dict[str, Any], version: int = 1, **options: Any) -> Snaps
 
 
 def bearer(**claims: Any) -> tuple[bytes, bytes]:
-    claims = {"sub": "alice", "exp": time.time() + 60, **claims}
+    claims = {"sub": "alice", "exp": time.time() + 86_400, **claims}
     return (b"Authorization", b"Bearer " + jwt.encode(claims, SECRET, "HS256").encode())
 
 
