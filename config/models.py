@@ -92,7 +92,10 @@ class IpFilter(Model):
 
 
 class Cors(Model):
-    """Cross-origin rules (Fetch standard); ``max_age`` in seconds."""
+    """Cross-origin rules (Fetch standard); ``max_age`` in seconds.
+
+    Without ``allow_methods`` all methods that have a route are allowed.
+    """
 
     allow_origins: tuple[Origin, ...]
     allow_methods: tuple[Method, ...] = ()
@@ -100,12 +103,19 @@ class Cors(Model):
     expose_headers: tuple[HeaderName, ...] = ()
     allow_credentials: Flag = False
     max_age: Count = 600
+    allow_private_network: Flag = False
 
     @field_validator("allow_credentials")
     @classmethod
     def _no_wildcard_with_credentials(cls, value: bool, info: ValidationInfo) -> bool:
-        if value and "*" in info.data.get("allow_origins", ()):
-            raise refusal("false, or origins by their names", found='true beside the origin "*"')
+        """Fetch, "CORS protocol and credentials"; any site can make a page of the origin null."""
+        for name in ("*", "null") if value else ():
+            if name in info.data.get("allow_origins", ()):
+                found = f'true beside the origin "{name}"'
+                raise refusal("false, or origins by their names", found=found)
+        for key in ("allow_headers", "expose_headers") if value else ():
+            if "*" in info.data.get(key, ()):
+                raise refusal("false, or header fields by their names", f'true beside "*" in {key}')
         return value
 
 

@@ -25,6 +25,12 @@ _SIZE = re.compile(r"([0-9]{1,12}) *(B|KiB|MiB|GiB)?")
 _SIZE_UNITS = {None: 1, "B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 _PLAIN_URL = re.compile(r"https?://[^\s/?#@\\]+(/[^\s?#\\]*)?")
 _WEB_URL = re.compile(r"https?://[^\s/?#@\\]+([/?][^\s#\\]*)?")
+# As browsers serialise them (HTML standard): small letters, no default port, no path. A first label
+# `*` makes a pattern.
+_ORIGIN = re.compile(
+    r"\*|null|(?!https://.*:443$)(?!http://.*:80$)[a-z][a-z0-9+.-]*://"
+    r"((\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])(:[1-9][0-9]{0,4})?"
+)
 _DAY = 86_400
 
 
@@ -58,7 +64,7 @@ def _parse_network(value: object) -> object:
 def _matches(pattern: re.Pattern[str]) -> BeforeValidator:
     def check(value: object) -> object:
         if pattern.fullmatch(str(value)) is None:
-            raise ValueError("another URL")
+            raise ValueError("another text")
         return value
 
     return BeforeValidator(check)
@@ -158,8 +164,10 @@ WebUrl = Annotated[
 ]
 Origin = Annotated[
     str,
-    Field(pattern=r"^(\*|null|[a-z][a-z0-9+.-]*://[^\s/?#@]+)$"),
-    _words("an origin like https://app.example, without a path, or *"),
+    _matches(_ORIGIN),
+    _words(
+        "an origin as browsers write it, like https://app.example or https://*.app.example, or *"
+    ),
 ]
 # RFC 7518 section 3.1 and RFC 8037; never "none".
 # fmt: off

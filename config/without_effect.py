@@ -15,8 +15,6 @@ _ROUTE = {
     "retry_count": "retry_count",
     "async_mode": "async",
     "validation": "validate",
-    "ip_filter": "ip_filter",
-    "cors": "cors",
     "when_open": "when_open",
 }
 _SERVICE = {
@@ -28,8 +26,6 @@ _SERVICE = {
 }
 _TIER = {"requests_per_minute": "requests_per_minute", "burst": "burst", "customers": "customers"}
 _GATEWAY = {
-    "ip_filter": "ip_filter",
-    "cors": "cors",
     "rate_limits": "rate_limits",
     "admission": "admission",
     "audit": "audit",

@@ -70,7 +70,8 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the connection, or turn it away when there are too many."""
         self._transport = cast(asyncio.Transport, transport)
-        self._peer = (transport.get_extra_info("peername") or ("",))[0]
+        address = transport.get_extra_info("peername")
+        self._peer = address[0] if isinstance(address, tuple) else ""  # a Unix socket has none
         state = self._state
         if len(state.connections) >= state.limits.max_connections:
             detail = "This node has all the connections that it may have."

@@ -4,14 +4,12 @@ What concerns one connection only is taken off, what the gateway alone may say i
 else passes in its order, with its duplicates and its spelling. Authorization passes too.
 """
 
-from collections.abc import Sequence
 from enum import Enum, auto
 from string import ascii_lowercase, ascii_uppercase
 from urllib.parse import quote
 
 from broker.messages import Headers, Principal
 from broker.problems import ProblemType
-from config.values import Network
 from ingress.origin import Origins
 from ingress.problems import Refused
 from ingress.request import Request
@@ -61,10 +59,10 @@ _PLAIN_IN_SUBJECT = _PLAIN_IN_ROLES + ","
 
 
 class Forwarding:
-    """Makes the header fields for upstreams; ``trusted_proxies`` as Origins takes them."""
+    """Makes the header fields for upstreams."""
 
-    def __init__(self, trusted_proxies: Sequence[Network] | int) -> None:
-        self._origins = Origins(trusted_proxies)
+    def __init__(self, origins: Origins) -> None:
+        self._origins = origins
         self._identities: dict[Principal, Headers] = {}
 
     def request_headers(

@@ -1,21 +1,24 @@
-"""Where a request came from, as told to the upstream: Via, Forwarded (RFC 7239), X-Forwarded-*.
+"""Where a request came from: who the client is, and what the upstream is told about it.
 
-What the client says about it itself counts only if the peer is a trusted proxy.
+Told it is by Via, Forwarded (RFC 7239) and X-Forwarded-*. What comes in under such names counts
+only if the peer is a trusted proxy.
 """
 
-import ipaddress
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import IPv6Address
+from typing import NamedTuple
 
 from broker.messages import Headers
 from broker.problems import ProblemType
 from config.values import Network
+from ingress.addresses import Address, Networks
+from ingress.forwarded import forwarded_nodes, node_address
 from ingress.problems import Refused
 
-_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-
 _CACHE_SIZE = 4096
+_LONGEST_NODE = 64  # characters; longer ones are not remembered
 _VIA = (b"Via", b"1.1 api-gateway")
 _is_host = re.compile(r"[A-Za-z0-9._~:%!$&'()*+,;=\[\]-]{0,300}").fullmatch
 
@@ -39,6 +42,13 @@ class Origin:
         return tuple(fields)
 
 
+class _Hop(NamedTuple):
+    """One station on the way; the address is None where it can't be read."""
+
+    address: Address | None
+    trusted: bool
+
+
 class Origins:
     """Tells where requests come from; remembers the last few thousand answers.
 
@@ -47,8 +57,10 @@ class Origins:
     """
 
     def __init__(self, trusted_proxies: Sequence[Network] | int) -> None:
-        self._trusted_proxies = trusted_proxies
+        self._depth = trusted_proxies if isinstance(trusted_proxies, int) else None
+        self._proxies = Networks(() if isinstance(trusted_proxies, int) else trusted_proxies)
         self._known: dict[tuple[str, str, str], Origin] = {}
+        self._hops: dict[str, _Hop] = {}
 
     def of(self, peer: str, scheme: str, host: str) -> Origin:
         """The origin of a request; its Host field may be empty. Raises Refused (400)."""
@@ -60,10 +72,46 @@ class Origins:
             origin = self._known[key] = self._describe(peer, scheme, host)
         return origin
 
+    def client(self, peer: str, headers: Headers) -> Address | None:
+        """The address of the client; None where it can't be told for sure.
+
+        That is the peer, unless the peer is a trusted proxy. Then the list in X-Forwarded-For or
+        Forwarded is walked from its right end: as many steps as there are proxies, or on to the
+        first address that is not a proxy's. It can't be told where a list is shorter than that, an
+        address on the way can't be read, or the two fields tell of different clients: proxies write
+        one of them, and who stands before them can write the other.
+        """
+        hop = self._hop(peer)
+        if not hop.trusted:
+            return hop.address
+        nearest, *others = forwarded_nodes(headers) or [[]]
+        client = self._walk(hop, nearest)
+        return client if all(self._walk(hop, nodes) == client for nodes in others) else None
+
+    def _walk(self, hop: _Hop, nodes: list[str]) -> Address | None:
+        if self._depth is not None:
+            return self._hop(nodes[self._depth - 1]).address if len(nodes) >= self._depth else None
+        for node in nodes:
+            if not hop.trusted:
+                break
+            hop = self._hop(node)
+        return hop.address
+
+    def _hop(self, node: str) -> _Hop:
+        hop = self._hops.get(node)
+        if hop is None:
+            address = node_address(node)
+            hop = _Hop(address, self._trusts(address))
+            if len(self._hops) >= _CACHE_SIZE:
+                self._hops.clear()
+            if len(node) <= _LONGEST_NODE:
+                self._hops[node] = hop
+        return hop
+
     def _describe(self, peer: str, scheme: str, host: str) -> Origin:
         if _is_host(host) is None:
             raise Refused(ProblemType.BAD_REQUEST, "The Host field is malformed.")
-        address = _parse(peer)
+        address = self._hop(peer).address
         fields = [
             (b"Forwarded", _forwarded(address, scheme, host)),
             (b"X-Forwarded-For", str(address or "unknown").encode()),
@@ -74,23 +122,14 @@ class Origins:
         statements = {field[0].lower(): field for field in fields}
         return Origin(self._trusts(address), statements, (_VIA, *fields))
 
-    def _trusts(self, address: _Address | None) -> bool:
-        if isinstance(self._trusted_proxies, int):
-            return self._trusted_proxies > 0
-        return address is not None and any(address in net for net in self._trusted_proxies)
+    def _trusts(self, address: Address | None) -> bool:
+        if self._depth is not None:
+            return self._depth > 0
+        return address is not None and address in self._proxies
 
 
-def _parse(peer: str) -> _Address | None:
-    """The address of a peer; one of IPv4 that a dual-stack socket shows as IPv6 is told as IPv4."""
-    try:
-        address = ipaddress.ip_address(peer.partition("%")[0])
-    except ValueError:
-        return None
-    return getattr(address, "ipv4_mapped", None) or address
-
-
-def _forwarded(address: _Address | None, scheme: str, host: str) -> bytes:
+def _forwarded(address: Address | None, scheme: str, host: str) -> bytes:
     """A forwarded-element; what is no token must be quoted (RFC 7239 section 4)."""
-    node = f'"[{address}]"' if isinstance(address, ipaddress.IPv6Address) else address or "unknown"
+    node = f'"[{address}]"' if isinstance(address, IPv6Address) else address or "unknown"
     named_host = f';host="{host}"' if host else ""
     return f"for={node}{named_host};proto={scheme}".encode()

@@ -1,12 +1,13 @@
 """The way of one request, top to bottom, in one place.
 
-Path, route, identity, rights, headers, body; then the envelope, its reply, the response. Each step
-either goes on or raises Refused.
+Address, path, route, origin, identity, rights, headers, body; then the envelope, its reply, the
+response. Each step either goes on or raises Refused.
 """
 
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from broker.messages import Envelope
@@ -16,13 +17,16 @@ from ingress.deadline import timeout_for
 from ingress.exchange import Exchange
 from ingress.forwarding import Forwarding
 from ingress.metrics import IngressListener, RequestFinished
+from ingress.origin import Origins
 from ingress.paths import split_target
 from ingress.policies.authentication import DEFAULT_TIER, Authenticator
 from ingress.policies.authorization import authorize
+from ingress.policies.cors import CorsPolicy, Preflight, cors_policy, read_preflight
+from ingress.policies.ip_filter import IpFilter, ip_filter
 from ingress.problems import PAGES, Refused, problem_page
 from ingress.request import Request, Response
 from ingress.request_ids import RequestIds
-from ingress.responses import reply_response
+from ingress.responses import preflight_response, reply_response
 from ingress.routing import CompiledRoute, Router
 
 log = logging.getLogger(__name__)
@@ -37,7 +41,10 @@ class _Rules:
         self.version = snapshot.version
         self.router = Router(snapshot)
         self.authenticator = Authenticator(snapshot.options.auth, secret, snapshot.tiers, clock)
-        self.forwarding = Forwarding(snapshot.options.trusted_proxies)
+        self.origins = Origins(snapshot.options.trusted_proxies)
+        self.forwarding = Forwarding(self.origins)
+        self.ip_filter = ip_filter(snapshot.options.ip_filter)
+        self.cors = cors_policy(snapshot.options.cors)
 
 
 @dataclass(slots=True, eq=False)
@@ -46,6 +53,7 @@ class _Visit:
 
     request_id: str
     received_at: float
+    cors: CorsPolicy | None  # that the answer is to follow
     route: CompiledRoute | None = None
     tier: str = ""
     problem: str = ""
@@ -82,11 +90,14 @@ class Pipeline:
 
     async def handle(self, request: Request) -> Response:
         """The one response to a request, whatever happens. Raises nothing but CancelledError."""
-        visit = _Visit(self._request_ids.of(request.headers), self._clock())
+        visit = _Visit(self._request_ids.of(request.headers), self._clock(), self._rules.cors)
         began = self._monotonic()
         status = CLIENT_LEFT
         try:
             response = await self._respond(request, visit)
+            if visit.cors is not None:
+                origin = request.headers.get("Origin")
+                response.headers = visit.cors.answered(origin, response.headers)
             status = response.status
         finally:
             self._finish(request, visit, status, self._monotonic() - began)
@@ -110,7 +121,11 @@ class Pipeline:
         )
 
     async def _answer(self, request: Request, visit: _Visit) -> Response:
+        _check_address(self._rules.ip_filter, self._rules.origins, request)
         path, query = split_target(request.target)
+        preflight = read_preflight(request.method, request.headers)
+        if preflight is not None and (answer := self._permit(preflight, request, visit, path)):
+            return answer
         if path.startswith(PAGES):
             return _page(request.method, path.removeprefix(PAGES), visit.request_id)
         envelope = await self._admit(request, visit, path, query)
@@ -125,7 +140,7 @@ class Pipeline:
         """The policies in their order; what passes all of them leaves as a message."""
         rules = self._rules
         route, captured = rules.router.match(request.method, path)
-        visit.route = route
+        self._enter(route, request, visit)
         principal = request.principal or rules.authenticator.authenticate(
             request.headers.get("Authorization"), required=route.auth_required
         )
@@ -154,6 +169,32 @@ class Pipeline:
             config_version=rules.version,
         )
 
+    def _permit(
+        self, preflight: Preflight, request: Request, visit: _Visit, path: str
+    ) -> Response | None:
+        """The answer to a preflight, by the rules for the request that would follow, if any.
+
+        That request may have no route: its page can read so where all answers may be read.
+        """
+        rules = self._rules
+        route = None
+        with suppress(Refused):
+            route, _ = rules.router.match(preflight.method, path)
+        cors = rules.cors if route is None else route.cors or rules.cors
+        if cors is None:
+            return None
+        if route is not None:
+            self._enter(route, request, visit)
+        visit.cors = None  # the answer to a preflight has fields of its own
+        headers = cors.preflight(preflight)
+        return preflight_response(headers, request_id=visit.request_id)
+
+    def _enter(self, route: CompiledRoute, request: Request, visit: _Visit) -> None:
+        """What a route asks for before it asks who comes."""
+        visit.route = route
+        visit.cors = route.cors or self._rules.cors
+        _check_address(route.ip_filter, self._rules.origins, request)
+
     def _correlation_id(self, request: Request, visit: _Visit) -> str:
         """An id that is unique by itself: two clients may send the same X-Request-ID at a time."""
         if request.headers.get("X-Request-ID") is None:
@@ -175,6 +216,11 @@ class Pipeline:
             problem=visit.problem,
         )
         self._listener.request_finished(event)
+
+
+def _check_address(filtered: IpFilter | None, origins: Origins, request: Request) -> None:
+    if filtered is not None:
+        filtered.check(origins.client(request.peer, request.raw_headers))
 
 
 def _page(method: str, slug: str, request_id: str) -> Response:

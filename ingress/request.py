@@ -22,9 +22,9 @@ class Request:
 
     ``target`` is the raw origin-form request target (path and query, not decoded). ``raw_headers``
     keep order, duplicates and spelling; ``headers`` looks them up. ``peer`` is the address of the
-    other end of the connection. ``read_body(limit)`` reads the whole body, once; it raises
-    ingress.problems.Refused (413, 408, 400). ``principal`` is set beforehand only by a caller in
-    the same process that vouches for it.
+    other end of the connection, empty where it has none; who the client is, ingress.origin tells.
+    ``read_body(limit)`` reads the whole body, once; it raises ingress.problems.Refused (413, 408,
+    400). ``principal`` is set beforehand only by a caller in the same process that vouches for it.
     """
 
     method: str

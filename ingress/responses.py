@@ -51,6 +51,11 @@ def server_options(*, request_id: str) -> Response:
     return Response(204, headers)
 
 
+def preflight_response(headers: Headers, *, request_id: str) -> Response:
+    """The answer to a CORS preflight, with what ``headers`` allow."""
+    return Response(204, (*headers, (b"X-Request-ID", request_id.encode())))
+
+
 def _problem(reply: Reply, request_id: str, service: str | None, instance: str) -> Response:
     problem = reply.problem
     if problem is None:

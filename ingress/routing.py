@@ -11,6 +11,8 @@ from broker.problems import ProblemType
 from config.models import Delivery, Route
 from config.paths import REST, pattern_parameters
 from config.snapshot import Snapshot
+from ingress.policies.cors import CorsPolicy, cors_policy
+from ingress.policies.ip_filter import IpFilter, ip_filter
 from ingress.problems import Refused
 from ingress.request import HeaderLookup
 
@@ -26,7 +28,8 @@ _placeholders = re.compile(r"\{[^{}]+\}|\*").finditer
 class CompiledRoute:
     """A route with all that can be known about it before its first request.
 
-    ``tier`` is None where the caller's decides. ``template`` holds the parts of the upstream path,
+    ``tier`` is None where the caller's decides. ``ip_filter`` and ``cors`` are the route's own, if
+    it has them. ``template`` holds the parts of the upstream path,
     numbers for what was captured; None forwards the path as matched.
     """
 
@@ -38,6 +41,8 @@ class CompiledRoute:
     max_body: int
     auth_required: bool
     tier: str | None
+    ip_filter: IpFilter | None
+    cors: CorsPolicy | None
     template: tuple[str | int, ...] | None
 
     def upstream_path(self, path: str, captured: Captured) -> str:
@@ -170,6 +175,8 @@ def _compile(config: Route, snapshot: Snapshot) -> CompiledRoute:
         max_body=limits.max_body if config.max_body is None else config.max_body,
         auth_required=bool(config.auth_required or config.roles or config.scopes),
         tier=None if config.priority == "inherit" else config.priority,
+        ip_filter=ip_filter(config.ip_filter),
+        cors=cors_policy(config.cors),
         template=_template(config),
     )
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from config.values import Network, PlainUrl, Size, WebUrl
+from config.values import Network, Origin, PlainUrl, Size, WebUrl
 
 
 def accepts(kind: Any, value: object) -> bool:
@@ -65,6 +65,34 @@ def test_networks(value: object) -> None:
 def test_what_is_no_network(value: object) -> None:
     """Numbers too: 42 would silently be 0.0.0.42."""
     assert not accepts(Network, value)
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        *("*", "null", "https://app.example", "http://localhost:3000", "https://app.example:80"),
+        *("https://*.app.example", "https://*.app.example:8443", "http://[::1]:3000"),
+        *("https://xn--bcher-kva.example", "capacitor://localhost", "chrome-extension://abc"),
+    ],
+)
+def test_origins(origin: str) -> None:
+    """As browsers write them, and patterns of one label."""
+    assert accepts(Origin, origin)
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        *("app.example", "https://", "https://app.example/", "https://App.example", "HTTPS://a.b"),
+        *("https://app.example:443", "http://app.example:80", "https://a.b:080", "https://a.b:"),
+        *("https://*", "https://*:8443", "https://app.*", "https://a*.example", "https://*.*.a"),
+        *("https://u@a.example", "https://a.example?x", "https://bücher.example", "https://a..b"),
+        *("https://a.example\n", " https://a.example", "", "**", "https://*.[::1]", 5, None),
+    ],
+)
+def test_what_is_no_origin(origin: object) -> None:
+    """What no browser writes would never match, and a looser pattern would match too much."""
+    assert not accepts(Origin, origin)
 
 
 @pytest.mark.parametrize("url", ["http://a", "https://a:8443/base/", "http://[::1]:9000"])

@@ -18,15 +18,15 @@ def configured(tmp_path: Path, **files: str) -> list[str]:
 
 
 def test_what_protects_something_is_told_by_its_entries(tmp_path: Path) -> None:
-    """An operator must not believe in a filter that is not there."""
+    """An operator must not believe in a safeguard that is not there."""
     told = configured(
         tmp_path,
-        routes="- {path: /a, name: inner, service: s, ip_filter: {allow: [10.0.0.0/8]}}",
-        gateway="ip_filter: {deny: [10.6.6.0/24]}",
+        routes="- {path: /a, name: inner, service: s, when_open: fail}",
+        gateway="admission: {max_wait: 5}",
         transforms="- {name: slim, response_transform: {mode: merge}}",
     )
-    assert told[0] == "routes.yaml: ip_filter (inner)"
-    assert told[-2:] == ["gateway.yaml: ip_filter", "transforms.yaml: slim"]
+    assert told[0] == "routes.yaml: when_open (inner)"
+    assert told[-2:] == ["gateway.yaml: admission", "transforms.yaml: slim"]
 
 
 def test_defaults_are_not_told(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from broker.messages import Headers, Principal
 from ingress.forwarding import Forwarding
+from ingress.origin import Origins
 from ingress.problems import Refused
 from tests.unit.ingress.requests import make_request
 
@@ -24,7 +25,7 @@ def forwarded(
     request_id: str = "id-1",
 ) -> Headers:
     request = make_request(headers=(HOST, *headers), peer=peer)
-    return Forwarding(trusted).request_headers(request, principal, request_id)
+    return Forwarding(Origins(trusted)).request_headers(request, principal, request_id)
 
 
 def values(headers: Headers, name: bytes) -> list[bytes]:
@@ -181,12 +182,14 @@ def test_peers_of_all_kinds(peer: str, node: bytes, plain: bytes) -> None:
 def test_host_can_not_break_out_of_forwarded(host: bytes) -> None:
     """A Host that could end the quoted string is a 400."""
     with pytest.raises(Refused):
-        Forwarding(()).request_headers(make_request(headers=((b"Host", host),)), None, "id")
+        Forwarding(Origins(())).request_headers(
+            make_request(headers=((b"Host", host),)), None, "id"
+        )
 
 
 def test_no_host() -> None:
     """HTTP/1.0 may come without Host; then nothing is said about it."""
-    headers = Forwarding(()).request_headers(make_request(headers=()), None, "id")
+    headers = Forwarding(Origins(())).request_headers(make_request(headers=()), None, "id")
     assert values(headers, b"Forwarded") == [b"for=192.0.2.1;proto=http"]
     assert values(headers, b"X-Forwarded-Host") == []
 
@@ -199,14 +202,14 @@ def test_two_authorizations_are_refused() -> None:
 
 def test_caches_are_bounded() -> None:
     """Any number of peers and callers can come; the same answer is given afterwards."""
-    forwarding = Forwarding(())
+    forwarding = Forwarding(Origins(()))
     for number in range(10_000):
         request = make_request(headers=((b"Host", b"h%d" % number),))
         forwarding.request_headers(request, Principal(str(number), "FREE"), "id")
     sizes = (len(forwarding._identities), len(forwarding._origins._known))
     assert max(sizes) <= 4096
     assert forwarding.request_headers(make_request(), ALICE, "id") == Forwarding(
-        ()
+        Origins(())
     ).request_headers(make_request(), ALICE, "id")
 
 

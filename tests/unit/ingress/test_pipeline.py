@@ -6,7 +6,7 @@ import json
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jwt
@@ -331,3 +331,57 @@ async def test_finished_is_told(gateway: Gateway) -> None:
             problem="",
         )
     ]
+
+
+CORS = {"allow_origins": ["https://app.example"]}
+ORIGIN = (b"Origin", b"https://app.example")
+
+
+def at_the_door(version: int = 1, **options: Any) -> Snapshot:
+    """The routes above, and these of gateway.yaml."""
+    return replace(snapshot(version=version), options=GatewayOptions.model_validate(options))
+
+
+async def test_the_address_comes_first(gateway: Gateway) -> None:
+    """Who may not enter learns nothing of routes; a route's own filter is asked on top."""
+    gateway.pipeline.use(at_the_door(ip_filter={"deny": ["192.0.2.1"]}))
+    for target in ("/users", "/nowhere", "/problems/no-route", "/open/../.."):
+        assert problem(await gateway.get(target)) == "forbidden"
+        assert (await gateway.get(target, peer="192.0.2.2")).status != 403
+    filtered = {"path": "/inner", "ip_filter": {"allow": ["192.0.2.1", "192.0.2.3"]}}
+    options = GatewayOptions.model_validate({"ip_filter": {"deny": ["192.0.2.1"]}})
+    gateway.pipeline.use(replace(snapshot(filtered), options=options))
+    statuses = [(await gateway.get("/inner", peer=f"192.0.2.{n}")).status for n in (1, 2, 3)]
+    assert statuses == [403, 403, 401]
+
+
+async def test_preflights_end_at_the_door(gateway: Gateway) -> None:
+    """They are told as requests of the announced route, and nothing is published."""
+    gateway.pipeline.use(at_the_door(cors=CORS))
+    asked = (HOST, ORIGIN, (b"Access-Control-Request-Method", b"GET"))
+    response = await gateway.handle(make_request("OPTIONS", "/users/7", asked))
+    assert (response.status, header(response, b"Access-Control-Allow-Methods")) == (204, b"GET")
+    assert (gateway.finished[0].route, gateway.finished[0].method) == ("get-user", "OPTIONS")
+    assert not gateway.asked
+
+
+async def test_rules_for_origins_do_not_change_on_the_way(gateway: Gateway) -> None:
+    """An answer follows the rules under which its request came, a 500 too."""
+    reading, go_on = asyncio.Event(), asyncio.Event()
+
+    async def read_body(limit: int) -> bytes:
+        reading.set()
+        await go_on.wait()
+        raise ZeroDivisionError
+
+    gateway.pipeline.use(at_the_door(cors=CORS))
+    request = make_request("GET", "/open/x", (HOST, ORIGIN))
+    request.read_body = read_body
+    task = asyncio.create_task(gateway.handle(request))
+    await reading.wait()
+    gateway.pipeline.use(at_the_door(version=2))
+    assert header(await gateway.get("/open/x", ORIGIN), b"Access-Control-Allow-Origin") is None
+    go_on.set()
+    response = await task
+    assert response.status == 500
+    assert header(response, b"Access-Control-Allow-Origin") == b"https://app.example"

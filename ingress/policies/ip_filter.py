@@ -1,0 +1,30 @@
+"""From where: the networks that may enter, and those that may not."""
+
+from broker.problems import ProblemType
+from config import models
+from ingress.addresses import Address, Networks
+from ingress.problems import Refused
+
+
+class IpFilter:
+    """Lets addresses pass that ``allow`` has (all, where it is empty) and ``deny`` has not."""
+
+    def __init__(self, rules: models.IpFilter) -> None:
+        self._allow = Networks(rules.allow) if rules.allow else None
+        self._deny = Networks(rules.deny)
+
+    def check(self, address: Address | None) -> None:
+        """Raise Refused (403) unless the address may pass; one that nobody knows may not.
+
+        The answer is the same for all reasons: it tells nothing of the networks.
+        """
+        if address is None or address in self._deny or not self._allows(address):
+            raise Refused(ProblemType.FORBIDDEN, "This address may not make this request.")
+
+    def _allows(self, address: Address) -> bool:
+        return self._allow is None or address in self._allow
+
+
+def ip_filter(rules: models.IpFilter | None) -> IpFilter | None:
+    """The filter for these rules, or None where they let everybody pass."""
+    return IpFilter(rules) if rules and (rules.allow or rules.deny) else None

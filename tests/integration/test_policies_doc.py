@@ -1,0 +1,62 @@
+"""The examples of docs/policies.md do what they show."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from aiohttp import web
+
+from tests.integration.commands import configuration, started, upstream
+from tests.integration.door import connected
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "policies.md"
+TITLED = re.compile(r"^## (.+)$", re.MULTILINE)
+FENCED = re.compile(r"^```(yaml|http)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def sections() -> dict[str, list[tuple[str, str]]]:
+    """The fenced blocks, language and text, of each section that has some."""
+    _, *parts = TITLED.split(DOCUMENT.read_text())
+    found = {title: FENCED.findall(text) for title, text in zip(*[iter(parts)] * 2, strict=True)}
+    return {title: blocks for title, blocks in found.items() if blocks}
+
+
+def files(blocks: list[tuple[str, str]]) -> dict[str, str]:
+    """YAML files by the names in their first lines."""
+    texts = [text for language, text in blocks if language == "yaml"]
+    return {text.split("\n", 1)[0].removeprefix("# "): text for text in texts}
+
+
+def exchanges(blocks: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Request heads, and what is shown of the answers' heads."""
+    texts = [text for language, text in blocks if language == "http"]
+    return [(request, answer) for request, answer in (text.split("\n\n") for text in texts)]
+
+
+async def hello(request: web.BaseRequest) -> web.Response:
+    own = {"Access-Control-Allow-Origin": "https://own"} if "Origin" in request.headers else {}
+    return web.Response(text="hello", headers=own)
+
+
+@pytest.mark.parametrize("title", sections())
+async def test_example(title: str, tmp_path: Path) -> None:
+    """Each request of a section gets the answer that stands under it."""
+    blocks = sections()[title]
+    assert exchanges(blocks)
+    async with upstream(hello) as url:
+        directory = Path(configuration(tmp_path, url))
+        for name, text in files(blocks).items():
+            assert yaml.safe_load(text)
+            (directory / name).write_text(text)
+        async with started(tmp_path, "up", "--config", str(directory)) as running:
+            for request, expected in exchanges(blocks):
+                head = request.replace("\n", "\r\n").encode() + b"\r\n\r\n"
+                async with connected(running.public) as client:
+                    answer = await client.ask(head)
+                status_line, *fields = expected.strip().split("\n")
+                assert answer.status == int(status_line.split(" ")[1]), request
+                cors = [line for line in answer.lines if line.startswith(b"Access-Control-")]
+                shown = [field.encode() for field in fields]
+                assert set(shown) <= set(answer.lines), request
+                assert set(cors) <= set(shown), request
