@@ -1,10 +1,10 @@
 """Addresses and origins at the door of a real gateway, over real sockets."""
 
+import asyncio
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import aiohttp
 import pytest
 from aiohttp import web
 
@@ -14,7 +14,7 @@ from config.loader import load
 from config.settings import load_settings
 from tests.integration.commands import SECRET, started, upstream
 from tests.integration.door import ask, guarded
-from tests.unit.ingress.raw_http import Answer
+from tests.unit.ingress.raw_http import Answer, RawClient
 
 APP = "https://app.example"
 OPEN = {"path": "/hello", "service": "users", "auth_required": False}
@@ -188,18 +188,21 @@ async def test_a_unix_socket(
         monkeypatch.delenv(f"GATEWAY_{name}", raising=False)
     filtered = {**OPEN, "path": "/filtered", "ip_filter": {"deny": ["192.0.2.1"]}}
     config = guarded(tmp_path, service[1], [OPEN, filtered])
+    path = str(tmp_path / "gateway.sock")
     listening = socket.socket(socket.AF_UNIX)
-    listening.bind(str(tmp_path / "gateway.sock"))
+    listening.bind(path)
     listening.listen()
-    connector = aiohttp.UnixConnector(str(tmp_path / "gateway.sock"))
-    async with (
-        Node(load_settings(), load(Path(config)), public=listening),
-        aiohttp.ClientSession("http://gateway.example", connector=connector) as session,
-    ):
-        async with session.get("/hello") as answer:
-            assert (answer.status, await answer.text()) == (200, "unknown")
-        async with session.get("/filtered") as answer:
-            assert answer.status == 403
+    client = socket.socket(socket.AF_UNIX)
+    client.bind("")  # the system gives it a name, as bytes
+    client.connect(path)
+    async with Node(load_settings(), load(Path(config)), public=listening):
+        reader, writer = await asyncio.open_unix_connection(sock=client)
+        raw = RawClient(reader, writer)
+        hello = await raw.ask(b"GET /hello HTTP/1.1\r\nHost: a\r\n\r\n")
+        filtered_out = await raw.ask(b"GET /filtered HTTP/1.1\r\nHost: a\r\n\r\n")
+        writer.close()
+    assert (hello.status, hello.body) == (200, b"unknown")
+    assert filtered_out.status == 403
 
 
 async def test_inside_an_application(tmp_path: Path, service: tuple[Service, str]) -> None:
