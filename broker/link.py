@@ -46,14 +46,18 @@ class LinkError(ConnectionError):
     """The broker refused, stayed silent, or the connection ended: the link is of no more use."""
 
 
+class LinkSilent(LinkError):
+    """No answer within RPC_TIMEOUT: nobody may be there any more, though nothing was closed."""
+
+
 @asynccontextmanager
 async def _answered() -> AsyncIterator[None]:
-    """Whatever way the client library fails, and silence beyond RPC_TIMEOUT: a LinkError."""
+    """Whatever way the client library fails: a LinkError; silence: a LinkSilent."""
     try:
         async with asyncio.timeout(RPC_TIMEOUT):
             yield
     except TimeoutError as error:
-        raise LinkError(f"no answer within {RPC_TIMEOUT:g} s") from error
+        raise LinkSilent(f"no answer within {RPC_TIMEOUT:g} s") from error
     except (aiormq.exceptions.AMQPError, OSError, RuntimeError) as error:
         raise LinkError(f"{type(error).__name__}: {error}") from error
     except asyncio.CancelledError as error:

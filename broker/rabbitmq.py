@@ -27,7 +27,7 @@ from broker.contract import (
     Published,
 )
 from broker.lane_link import LaneLink
-from broker.link import RPC_TIMEOUT, Link, LinkError
+from broker.link import RPC_TIMEOUT, Link, LinkError, LinkSilent
 from broker.messages import (
     Envelope,
     Reply,
@@ -288,6 +288,8 @@ class RabbitMQBroker:
             except LinkError as error:
                 if not link.blocked:
                     log.warning("consumers could not be checked: %s", error)
+                    if isinstance(error, LinkSilent):  # heartbeats would take half a minute
+                        link.give_up()
 
     async def _add(self, subscription: _Subscription) -> None:
         async with self._changing:
