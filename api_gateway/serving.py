@@ -58,6 +58,11 @@ class StopSignals:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.received)
+        loop.add_signal_handler(signal.SIGHUP, self._hangup)
+
+    def _hangup(self) -> None:
+        """Whoever sends it expects a reload, and must not end the process by it."""
+        log.warning("SIGHUP is ignored: a changed configuration needs a restart")
 
     def watch_parent(self, descriptor: int) -> None:
         """Take the end of a pipe, that only the parent can write to, for the first signal."""

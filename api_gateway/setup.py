@@ -40,10 +40,14 @@ class Setup:
 
     def require_key(self) -> None:
         """A route that wants a token can't be served without a key to check it with."""
-        if self.settings.jwt_secret is not None or self.snapshot.options.auth.jwks_url is not None:
-            return
         closed = [route.label for route in self.snapshot.routes if route.auth_required]
-        if closed:
+        algorithms = self.snapshot.options.auth.algorithms
+        if closed and not any(name.startswith("HS") for name in algorithms):
+            raise Refusal(
+                f"{len(closed)} routes want a token ({_some(closed)}), but only tokens under a "
+                "shared secret can be checked: add HS256 to auth.algorithms in gateway.yaml."
+            )
+        if closed and self.settings.jwt_secret is None:
             raise Refusal(
                 f"{len(closed)} routes want a token ({_some(closed)}), but there is no key to "
                 "check one with: set GATEWAY_JWT_SECRET, 32 bytes or more, or "

@@ -1,8 +1,10 @@
 """What leaves a process to be seen: log lines and metrics."""
 
+import collections
 import json
 import logging
 import sys
+import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Literal, TextIO
@@ -33,6 +35,29 @@ _LIBRARIES = {
     **dict.fromkeys(("aio_pika", "aiormq"), logging.CRITICAL),
     **dict.fromkeys(("aiohttp", "asyncio", "opentelemetry", "urllib3"), logging.WARNING),
 }
+
+
+class Sparing(logging.Filter):
+    """Lets one kind of line pass a number of times a second; an outage must not become a flood.
+
+    Lines are of one kind when their template is. ``clock`` gives seconds.
+    """
+
+    def __init__(self, most: int = 20, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._most = most
+        self._clock = clock
+        self._second = 0
+        self._passed: collections.Counter[str] = collections.Counter()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the line passes."""
+        second = int(self._clock())
+        if second != self._second:
+            self._second = second
+            self._passed.clear()
+        self._passed[str(record.msg)] += 1
+        return self._passed[str(record.msg)] <= self._most
 
 
 class JsonFormatter(logging.Formatter):
@@ -70,6 +95,7 @@ class ConsoleFormatter(logging.Formatter):
 def configure_logging(form: LogFormat, level: str, stream: TextIO | None = None) -> None:
     """Send all log records of this process to ``stream`` (standard error) in one format."""
     handler = logging.StreamHandler(stream or sys.stderr)
+    handler.addFilter(Sparing())
     handler.setFormatter(JsonFormatter() if form == "json" else ConsoleFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]

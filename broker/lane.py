@@ -128,8 +128,11 @@ class Lane:
             _SETTLE.pack(FRAME_METHOD, self._channel, 13, NACK, tag, 2, FRAME_END)
         )
 
-    def expire(self, sent_before: float = float("inf")) -> None:
-        """Give up on confirms of messages sent before a time of the loop's clock: they are LOST."""
+    def expire(self, sent_before: float = float("inf")) -> bool:
+        """Give up on confirms of messages sent before a time of the loop's clock: they are LOST.
+
+        Returns whether there were any.
+        """
         late = []
         for number, (_, _, sent_at) in self._unconfirmed.items():
             if sent_at >= sent_before:
@@ -139,6 +142,7 @@ class Lane:
             on_published, correlation_id, _ = self._unconfirmed.pop(number)
             self._returned.discard(correlation_id)
             on_published(Published.LOST)
+        return bool(late)
 
     # --- in -------------------------------------------------------------------------------------
 

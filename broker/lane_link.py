@@ -70,8 +70,8 @@ class LaneLink(Link):
     def requeue(self, tag: int) -> None:
         self._delivery_lane.requeue(tag)
 
-    def expire(self) -> None:
-        self._publish_lane.expire(self._protocol.time() - self.publish_timeout)
+    def expire(self) -> bool:
+        return self._publish_lane.expire(self._protocol.time() - self.publish_timeout)
 
     def abandon(self) -> None:
         self._publish_lane.expire()

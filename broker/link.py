@@ -260,12 +260,12 @@ class Link(ABC):
         """Put a delivery back to the front of its queue."""
 
     @abstractmethod
-    def expire(self) -> None:
-        """Give up on publishes whose confirm is overdue: they are LOST."""
+    def expire(self) -> bool:
+        """Give up on publishes whose confirm is overdue: they are LOST. Whether there were any."""
 
     @abstractmethod
     def abandon(self) -> None:
-        """The link is closed: whatever still waits for its confirm is LOST."""
+        """Whatever still waits for its confirm is LOST: the link is closed, or was blocked."""
 
     @abstractmethod
     async def flush(self) -> None:

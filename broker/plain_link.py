@@ -64,8 +64,9 @@ class PlainLink(Link):
     def requeue(self, tag: int) -> None:
         self._spawn(self._settle(self._delivering.basic_nack(tag, requeue=True, wait=False)))
 
-    def expire(self) -> None:
+    def expire(self) -> bool:
         """Nothing to do: every publish here has its own deadline."""
+        return False
 
     def abandon(self) -> None:
         """Nothing to do: aiormq ends what waits on a channel when the channel ends."""

@@ -135,7 +135,7 @@ class RabbitMQBroker:
         *,
         lane: bool = True,
         listener: BrokerListener | None = None,
-        publish_timeout: float = 5.0,
+        publish_timeout: float = 2.0,
         clock: Callable[[], float] = time.time,
         jitter: Callable[[], float] = random.random,
     ) -> None:

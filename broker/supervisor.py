@@ -87,7 +87,9 @@ class Supervisor:
         try:
             while not link.closed.done():
                 await asyncio.wait([link.closed], timeout=WATCH_INTERVAL)
-                link.expire()
+                if link.expire() and not link.blocked:
+                    log.warning("the broker takes messages without a word; connecting anew")
+                    link.give_up()
         finally:
             check.cancel()
 
@@ -97,8 +99,13 @@ class Supervisor:
         await link.close()
 
     def _blocked(self, blocked: bool) -> None:
-        if self.link is not None:
-            self._become(ConnectionState.BLOCKED if blocked else ConnectionState.CONNECTED)
+        if self.link is None:
+            return
+        if blocked:
+            log.warning("the broker takes no messages: it has a memory or disk alarm")
+        self._become(ConnectionState.BLOCKED if blocked else ConnectionState.CONNECTED)
+        if blocked:
+            self.link.abandon()  # what has no word yet lies in a socket that nobody reads
 
     def _become(self, state: ConnectionState) -> None:
         if state is self.state:

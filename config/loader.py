@@ -10,6 +10,8 @@ from config.references import Sections, check_references
 from config.sections import GATEWAY, KINDS, ROUTES, SERVICES, TIERS, TRANSFORMS, check
 from config.snapshot import Snapshot
 
+_ALERTS = "alerts.yaml"  # may lie there for the part that will read it
+
 
 def load(directory: Path) -> Snapshot:
     """Read a configuration directory. Raises ConfigError with every fault of every file."""
@@ -23,8 +25,20 @@ def load(directory: Path) -> Snapshot:
                 )
             ]
         )
+    if strangers := _strangers(directory):
+        raise ConfigError(strangers)
     documents = {kind.name: read(directory / kind.file, required=kind.required) for kind in KINDS}
     return _snapshot(documents, version=1)
+
+
+def _strangers(directory: Path) -> list[Fault]:
+    """A misspelt file would be left out, and defaults would hold in its place."""
+    known = [kind.file for kind in KINDS] + [_ALERTS]
+    return [
+        Fault(path.name, "a file that is not read", nearest(path.name, known))
+        for path in sorted(directory.iterdir())
+        if path.suffix in (".yaml", ".yml") and path.name not in known
+    ]
 
 
 def replace(snapshot: Snapshot, kind: str, data: object) -> Snapshot:

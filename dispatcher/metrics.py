@@ -95,7 +95,8 @@ class DispatcherMetrics(DispatcherListener):
 
     def answered(self, envelope: Envelope, reply: Reply) -> None:
         """Count it by class, and both times."""
-        self._requests_of[envelope.service, reply.status // 100].inc()
+        outcome = reply.problem.type if reply.problem else reply.status // 100
+        self._requests_of[envelope.service, outcome].inc()
         self._observe(envelope, reply)
 
     def answered_late(self, envelope: Envelope, reply: Reply) -> None:

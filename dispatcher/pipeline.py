@@ -108,7 +108,8 @@ class Pipeline:
             )
             problem = None
         except UpstreamError as error:
-            logger.debug("call to %s failed: %s", instance.name, error)
+            fields = {"request_id": envelope.id}
+            logger.warning("call to %s failed: %s", instance.name, error, extra=fields)
             response, problem = None, _problem(error)
         return Try(response, problem, instance.name, (self._monotonic() - began) * 1000)
 

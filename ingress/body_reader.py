@@ -62,14 +62,13 @@ class BodyReader:
         try:
             rest = self._body.feed(data)
         except Refused as refused:
-            self._broken = refused
-            self._wake(refused)
+            self._refuse(refused)
             return b""
         body = self._body
-        if body.complete:
+        if body.expected > self._limit:
+            self._refuse(self._too_large())
+        elif body.complete:
             self._wake()
-        elif body.expected > self._limit:
-            self._wake(self._too_large())
         elif self._waiter is None and body.size > AHEAD:
             self._flow.pause_reading()
         return rest
@@ -87,7 +86,8 @@ class BodyReader:
 
     def expire(self, refused: Refused) -> None:
         """The time for the body is over."""
-        self._wake(refused)
+        if self._waiter is not None:
+            self._refuse(refused)
 
     async def _arrival(self) -> None:
         flow = self._flow
@@ -101,6 +101,12 @@ class BodyReader:
         finally:
             self._waiter = None
             flow.await_body(False)
+
+    def _refuse(self, refused: Refused) -> None:
+        """Take no more, and keep nothing: more may come before whoever reads has its turn."""
+        self._broken = refused.with_traceback(None)  # its frames hold what was read
+        self._body.take()
+        self._wake(refused)
 
     def _wake(self, refused: Refused | None = None) -> None:
         waiter = self._waiter

@@ -222,7 +222,8 @@ class Connection(asyncio.Protocol):
             self._transport.abort()  # whoever cancelled it: no answer will come
             raise
         except Exception:
-            _log.exception("a request failed: %s %s", request.method, request.target)
+            path = request.target.partition("?")[0]
+            _log.exception("a request failed: %s %s", request.method, path)
             response = self._state.internal_error()
         self._answer(response)
 

@@ -184,7 +184,9 @@ class Exchange:
         if waiting.answer.done():
             return
         maybe_sent = waiting.resent or result is Published.LOST
-        if waiting.envelope.idempotent and maybe_sent and result is not Published.QUEUE_FULL:
+        blocked = self._broker.state is ConnectionState.BLOCKED  # who knows for how long
+        again = waiting.envelope.idempotent and maybe_sent and not blocked
+        if again and result is not Published.QUEUE_FULL:
             self._strand(waiting)
         else:
             kind, detail, retry_after = _REFUSALS[result]

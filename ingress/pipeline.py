@@ -107,18 +107,13 @@ class Pipeline:
         """As ``_answer``, with whatever it raises made a problem."""
         try:
             return await self._answer(request, visit)
-        except Refused as error:
-            refusal = error
+        except Refused as refusal:
+            return _refused(refusal, request, visit)
         except Exception:
             log.exception("a request failed", extra={"request_id": visit.request_id})
             detail = "The gateway has a fault of its own."
-            refusal = Refused(ProblemType.INTERNAL, detail, executed="unknown")
-        visit.problem = refusal.problem_type.slug
-        return refusal.response(
-            request_id=visit.request_id,
-            instance=request.target.partition("?")[0],
-            service=visit.route.service if visit.route else None,
-        )
+            internal = Refused(ProblemType.INTERNAL, detail, executed="unknown")
+            return _refused(internal, request, visit)
 
     async def _answer(self, request: Request, visit: _Visit) -> Response:
         _check_address(self._rules.ip_filter, self._rules.origins, request)
@@ -202,9 +197,13 @@ class Pipeline:
         return self._request_ids.new()
 
     def _finish(self, request: Request, visit: _Visit, status: int, seconds: float) -> None:
-        if status == CLIENT_LEFT:
-            log.info("the client left", extra={"request_id": visit.request_id})
         route = visit.route
+        if status == CLIENT_LEFT or (status >= 500 and visit.problem):
+            level = logging.INFO if status == CLIENT_LEFT else logging.WARNING
+            what = visit.problem or "the client left"
+            name = route.label if route else ""
+            fields = {"request_id": visit.request_id}
+            log.log(level, "%s: %d %s after %.3f s", name, status, what, seconds, extra=fields)
         event = RequestFinished(
             request_id=visit.request_id,
             route=route.label if route else "",
@@ -221,6 +220,15 @@ class Pipeline:
 def _check_address(filtered: IpFilter | None, origins: Origins, request: Request) -> None:
     if filtered is not None:
         filtered.check(origins.client(request.peer, request.raw_headers))
+
+
+def _refused(refusal: Refused, request: Request, visit: _Visit) -> Response:
+    visit.problem = refusal.problem_type.slug
+    return refusal.response(
+        request_id=visit.request_id,
+        instance=request.target.partition("?")[0],
+        service=visit.route.service if visit.route else None,
+    )
 
 
 def _page(method: str, slug: str, request_id: str) -> Response:

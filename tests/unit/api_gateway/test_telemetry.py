@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from api_gateway.telemetry import (
     BrokerMetrics,
+    Sparing,
     UpstreamConnections,
     configure_logging,
     metrics_registry,
@@ -117,3 +118,17 @@ def test_upstream_connections_are_read_when_somebody_looks() -> None:
 
     assert "dispatcher_upstream_connections_opened_total 2.0" in page
     assert "dispatcher_upstream_connections_reused_total 40.0" in page
+
+
+def test_an_outage_is_no_flood_of_lines() -> None:
+    """Of one kind of line some pass each second; other kinds are not held up by it."""
+    now = 0.0
+    sparing = Sparing(most=2, clock=lambda: now)
+
+    def passes(message: str) -> bool:
+        return bool(sparing.filter(logging.LogRecord("x", 30, "", 0, message, (), None)))
+
+    assert [passes("%s: failed") for _ in range(4)] == [True, True, False, False]
+    assert passes("another kind")
+    now = 1.0
+    assert passes("%s: failed")
