@@ -1,5 +1,6 @@
 """What each command starts, once its options are read; each ends the process with its status."""
 
+import resource
 import socket
 import sys
 import tempfile
@@ -135,7 +136,14 @@ def run_child(setup: Setup, role: Role, admin_socket: Path, public_fd: int | Non
     _run(run())
 
 
+def _use_all_descriptors() -> None:
+    """Every connection is an open file; the usual soft limit is far below what is allowed."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def _run(main: Coroutine[Any, Any, int]) -> NoReturn:
+    _use_all_descriptors()
     try:
         status = uvloop.run(main)
     except (CantListenError, MissingCParser) as error:

@@ -85,6 +85,7 @@ class Connection(asyncio.Protocol):
         """Close now; an exchange under way is forgotten, for it has ended already."""
         self._exchange = None
         self._open = False
+        self._body = b""
         self._transport.abort()
 
     def fail(self, error: UpstreamError) -> None:
@@ -240,6 +241,9 @@ class Connection(asyncio.Protocol):
 
     def _finish(self, exchange: Exchange) -> None:
         response = UpstreamResponse(self._status, self._reason, self._headers, bytes(self._body))
+        self._body = b""  # an idle connection must not keep its last answer in memory
+        if exchange.is_head:
+            self._keep_alive = False  # a body that is sent all the same would answer the next one
         # A response that came before its request was written whole leaves the rest unsendable.
         if self._keep_alive and not self._transport.get_write_buffer_size():
             self._exchange = None

@@ -19,8 +19,7 @@ _FIRST_SIZE = re.compile(_SIZE)
 _NEXT_SIZE = re.compile(rb"\r\n" + _SIZE)  # behind the data of the chunk before
 _TRAILER = re.compile(_TOKEN + rb":[\t -~\x80-\xff]*+\r\n|\r\n")
 
-_PLAIN_SIZE_LINE = 20  # bytes: sixteen digits and the line ends around them
-_MAX_OVERHEAD = 16_384  # bytes of extensions, leading zeros and trailers in one body
+_MAX_OVERHEAD = 16_384  # bytes of size lines, extensions and trailers beyond those of the data
 
 
 class FixedBody:
@@ -98,7 +97,7 @@ class ChunkedBody:
         size = int(line[1] or b"0", 16)
         self.expected += size
         self._line = _NEXT_SIZE if size else _TRAILER
-        self._count_overhead(max(0, len(line[0]) - _PLAIN_SIZE_LINE))
+        self._count_overhead(len(line[0]))
 
     def _keep(self, rest: bytes) -> None:
         """Wait for the end of a line, unless this can't be the beginning of one."""
@@ -114,8 +113,9 @@ class ChunkedBody:
         self._rest = rest
 
     def _count_overhead(self, size: int) -> None:
+        """Framing may outweigh the data only so far: a flood of tiny chunks would hold the loop."""
         self._overhead += size
-        if self._overhead > _MAX_OVERHEAD:
+        if self._overhead > _MAX_OVERHEAD + self.size:
             raise _malformed("Chunk extensions or trailers are too large.")
 
 

@@ -170,6 +170,7 @@ class Connection(asyncio.Protocol):
         if data.startswith(b"\r\n"):  # one empty line is forgiven (RFC 9112 section 2.2)
             data = data[2:]
         if not data:
+            self._buffer = b""
             return
         limits = self._state.limits
         end = data.find(END)

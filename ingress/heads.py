@@ -121,6 +121,8 @@ def _parse(data: bytes) -> RawRequestMessage:
         raise _not_implemented("The gateway does not know this method.") from None
     except (HttpProcessingError, ValueError) as error:
         raise _malformed(str(getattr(error, "message", error)).split("\n", 1)[0]) from None
+    except Exception:  # the parser makes a URL of the target, and trips over some
+        raise _malformed("The request can't be read.") from None
     if len(messages) != 1:
         raise _malformed("This is not exactly one request.")
     return messages[0][0]  # type: ignore[no-any-return]

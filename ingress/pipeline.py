@@ -32,6 +32,7 @@ from ingress.routing import CompiledRoute, Router
 log = logging.getLogger(__name__)
 
 CLIENT_LEFT = 499
+_RESERVED = ("/auth/", "/requests/")  # the gateway's own, and never an upstream's
 
 
 class _Rules:
@@ -121,6 +122,8 @@ class Pipeline:
         preflight = read_preflight(request.method, request.headers)
         if preflight is not None and (answer := self._permit(preflight, request, visit, path)):
             return answer
+        if path.startswith(_RESERVED):
+            raise Refused(ProblemType.NO_ROUTE, "There is nothing here.")
         if path.startswith(PAGES):
             return _page(request.method, path.removeprefix(PAGES), visit.request_id)
         envelope = await self._admit(request, visit, path, query)

@@ -84,7 +84,7 @@ async def test_a_message_that_kills_its_dispatcher(tmp_path: Path, amqp_url: str
             asking = asyncio.create_task(crowd.ask([deadly], wait=60))
             others = []
             while not asking.done():
-                others += await crowd.ask(requests(gets=20), wait=20)
+                others += await crowd.ask(requests(gets=20), wait=60)
             results = await asking
             working.cancel()
             letters = await bystander.dead_letters(built.queue("poison"))

@@ -2,6 +2,7 @@
 
 import pytest
 
+from dispatcher.lean_upstream import LeanUpstreamClient
 from dispatcher.upstream import UpstreamClient, UpstreamResponse
 from tests.integration.upstreams.requests import GET, HEAD
 from tests.integration.upstreams.scripted import (
@@ -161,20 +162,32 @@ async def test_connection_close_is_obeyed(client: UpstreamClient) -> None:
 
 @pytest.mark.parametrize("framing", [b"Content-Length: 1000", b"Transfer-Encoding: chunked"])
 async def test_head_has_no_body(client: UpstreamClient, framing: bytes) -> None:
-    """The answer to a HEAD ends with its header block, keeps its length and its connection."""
+    """The answer to a HEAD ends with its header block, and keeps its length."""
     head = b"HTTP/1.1 200 OK\r\n" + framing + b"\r\n\r\n"
 
     async def script(wire: Wire) -> None:
         await wire.answer(head)
-        await wire.answer(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nnext")
 
     name, value = framing.split(b": ")
     kept = ((name, value),) if name == b"Content-Length" else ()
     async with ScriptedUpstream(script) as upstream:
         answer = await client.call(upstream.address, HEAD, PATIENCE)
         assert answer == UpstreamResponse(200, b"OK", kept, b"")
+
+
+async def test_a_body_behind_the_answer_to_head_answers_nobody() -> None:
+    """A common fault of upstreams; the lean client never uses such a connection again."""
+
+    async def script(wire: Wire) -> None:
+        if upstream.accepted == 1:
+            await wire.answer(b"HTTP/1.1 200 OK\r\nContent-Length: 38\r\n\r\n")
+        else:
+            await wire.answer(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nnext")
+
+    async with LeanUpstreamClient() as client, ScriptedUpstream(script) as upstream:
+        await client.call(upstream.address, HEAD, PATIENCE)
         assert (await client.call(upstream.address, GET, PATIENCE)).body == b"next"
-        assert upstream.accepted == 1
+        assert upstream.accepted == 2
 
 
 async def test_head_without_framing(client: UpstreamClient) -> None:

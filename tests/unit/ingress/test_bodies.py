@@ -159,3 +159,10 @@ def test_never_laxer_than_llhttp_with_whole_lines(parts: list[bytes]) -> None:
         return
     if body.complete and not rest:
         assert llhttp_reads(data) == body.take()
+
+
+def test_a_flood_of_tiny_chunks_is_refused() -> None:
+    """A byte of data in six bytes of framing would hold the loop for nothing."""
+    body = ChunkedBody()
+    with pytest.raises(Refused):
+        body.feed(b"1\r\nx\r\n" * 20_000)

@@ -282,3 +282,9 @@ def test_without_the_c_parser() -> None:
     )
     assert result.returncode == 1
     assert "aiohttp's C parser is not loaded: install a wheel" in result.stderr
+
+
+@pytest.mark.parametrize("target", [b"http://[::1]@", b"http://[]@/", b"http://u:[p]@/x"])
+def test_targets_that_the_parser_trips_over(target: bytes) -> None:
+    """Whatever it raises, the client gets its 400."""
+    assert refusal(b"GET " + target + b" HTTP/1.1\r\n" + HOST + b"\r\n") is ProblemType.BAD_REQUEST
