@@ -53,6 +53,7 @@ class Poison:
 
     def __init__(self) -> None:
         self.calls = 0
+        self._over = False
         self._called = asyncio.Event()
 
     async def script(self, wire: Wire) -> None:
@@ -63,14 +64,18 @@ class Poison:
         await wire.gone()
 
     async def work(self, built: Plant) -> None:
-        """Kill and replace, again and again."""
-        while True:
-            await self._called.wait()
+        """Kill and replace, again and again, until the end."""
+        while await self._called.wait() and not self._over:
             self._called.clear()
             victim = built.dispatchers.pop()
             victim.signal(signal.SIGKILL)
             await victim.ended()
             await built.start_dispatcher()
+
+    def end(self) -> None:
+        """Nobody dies any more."""
+        self._over = True
+        self._called.set()
 
 
 async def test_a_message_that_kills_its_dispatcher(tmp_path: Path, amqp_url: str) -> None:
@@ -86,7 +91,8 @@ async def test_a_message_that_kills_its_dispatcher(tmp_path: Path, amqp_url: str
             while not asking.done():
                 others += await crowd.ask(requests(gets=20), wait=60)
             results = await asking
-            working.cancel()
+            poison.end()
+            await working
             letters = await bystander.dead_letters(built.queue("poison"))
             after = await crowd.ask(requests(gets=50, posts=50), wait=20)
             seen = built.ledger.seen
