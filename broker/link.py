@@ -160,6 +160,11 @@ class Link(ABC):
         return self._protocol.blocked
 
     @property
+    def silent(self) -> bool:
+        """Whether not a byte has come for as long as a confirm may take."""
+        return self._protocol.time() - self._protocol.heard_at > self.publish_timeout
+
+    @property
     def can_publish(self) -> bool:
         """Whether a message that is sent now would leave soon."""
         return not self._protocol.blocked and self._protocol.writable and not self.closed.done()

@@ -87,7 +87,7 @@ class Supervisor:
         try:
             while not link.closed.done():
                 await asyncio.wait([link.closed], timeout=WATCH_INTERVAL)
-                if link.expire() and not link.blocked:
+                if link.expire() and link.silent and not link.blocked:
                     log.warning("the broker takes messages without a word; connecting anew")
                     link.give_up()
         finally:

@@ -45,6 +45,7 @@ class LaneProtocol(asyncio.StreamReaderProtocol):
         self._out: list[bytes] = []
         self._wire: asyncio.Transport | None = None
         self._last_fed = 0.0
+        self.heard_at = loop.time()  # when the broker last sent anything at all
 
     def open_lane(self, channel: int) -> Lane:
         """Take over the content of a channel that aiormq has opened."""
@@ -63,6 +64,7 @@ class LaneProtocol(asyncio.StreamReaderProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Split what arrived; a frame that is not whole yet waits for its rest."""
+        self.heard_at = self.time()
         if self._tail:
             data = self._tail + data
         try:

@@ -201,12 +201,6 @@ class Pipeline:
 
     def _finish(self, request: Request, visit: _Visit, status: int, seconds: float) -> None:
         route = visit.route
-        if status == CLIENT_LEFT or (status >= 500 and visit.problem):
-            level = logging.INFO if status == CLIENT_LEFT else logging.WARNING
-            what = visit.problem or "the client left"
-            name = route.label if route else ""
-            fields = {"request_id": visit.request_id}
-            log.log(level, "%s: %d %s after %.3f s", name, status, what, seconds, extra=fields)
         event = RequestFinished(
             request_id=visit.request_id,
             route=route.label if route else "",
@@ -218,6 +212,17 @@ class Pipeline:
             problem=visit.problem,
         )
         self._listener.request_finished(event)
+        _log_failure(event)
+
+
+def _log_failure(event: RequestFinished) -> None:
+    """A line for whoever comes with the id of a request that went wrong on this side."""
+    fields = {"request_id": event.request_id}
+    if event.status == CLIENT_LEFT:
+        log.info("%s: the client left after %.3f s", event.route, event.seconds, extra=fields)
+    elif event.status >= 500 and event.problem:
+        what = (event.route, event.status, event.problem, event.seconds)
+        log.warning("%s: %d %s after %.3f s", *what, extra=fields)
 
 
 def _check_address(filtered: IpFilter | None, origins: Origins, request: Request) -> None:
