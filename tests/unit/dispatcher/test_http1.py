@@ -272,3 +272,13 @@ def test_kept_connection_that_dies_silently_gives_back_what_may_be_repeated(
     else:
         assert peer.unanswered is None
         assert isinstance(outcome(exchange), UpstreamError)
+
+
+def test_an_idle_connection_holds_no_answer(loop: asyncio.AbstractEventLoop) -> None:
+    """Large answers must not stay in memory with the connections that brought them."""
+    peer = Peer(loop)
+    exchange = peer.ask()
+    peer.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbody", [])
+    assert exchange.result().body == b"body"
+    assert peer.free
+    assert peer.connection._body == b""

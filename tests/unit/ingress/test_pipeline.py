@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import json
+import logging
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable
@@ -385,3 +386,29 @@ async def test_rules_for_origins_do_not_change_on_the_way(gateway: Gateway) -> N
     response = await task
     assert response.status == 500
     assert header(response, b"Access-Control-Allow-Origin") == b"https://app.example"
+
+
+async def test_a_catch_all_does_not_get_reserved_paths() -> None:
+    """What belongs to the gateway is never sent to an upstream, with the secrets in it."""
+    everything = (Route(path="/*", service="s", auth_required=False),)
+    services = {"s": Service(name="s", base_url="http://s")}
+    async with EmbeddedBroker() as broker, Exchange(broker, "n1") as exchange:
+        rules = Snapshot(routes=everything, services=services)
+        made = Pipeline(rules, exchange, secret=None, request_ids=RequestIds())
+        for target in ("/auth/token", "/requests/1", "/auth//x"):
+            response = await made.handle(make_request("POST", target, (HOST,)))
+            assert problem(response) == "no-route"
+
+
+async def test_a_failure_leaves_a_line_with_its_id(
+    gateway: Gateway, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever has the id from a 504 finds what it was; what went well leaves nothing."""
+    caplog.set_level(logging.INFO)
+    await gateway.get("/open/well")
+    assert caplog.records == []
+    response = await gateway.get("/open/late", (b"Prefer", b"wait=0"))
+    [record] = caplog.records
+    assert record.levelno == logging.WARNING
+    assert "504 deadline-exceeded" in record.getMessage()
+    assert record.__dict__["request_id"].encode() == header(response, b"X-Request-ID")

@@ -566,3 +566,15 @@ async def test_an_inherited_socket() -> None:
             assert one.port == other.port == sock.getsockname()[1]
             _, writer = await asyncio.open_connection("127.0.0.1", one.port)
             writer.close()
+
+
+async def test_an_empty_line_in_pieces_is_forgiven_too() -> None:
+    """How the network cuts a request does not decide whether it is good."""
+    handler = Recorder()
+    async with serving(handler) as running, running.client() as client:
+        await client.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+        await client.answer()
+        [connection] = running.server._state.connections
+        for piece in (b"\r", b"\n", b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"):
+            connection.data_received(piece)  # as the transport would, one by one
+        assert (await client.answer()).status == 200
