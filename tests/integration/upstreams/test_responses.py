@@ -181,6 +181,7 @@ async def test_a_body_behind_the_answer_to_head_answers_nobody() -> None:
     async def script(wire: Wire) -> None:
         if upstream.accepted == 1:
             await wire.answer(b"HTTP/1.1 200 OK\r\nContent-Length: 38\r\n\r\n")
+            await wire.gone()
         else:
             await wire.answer(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nnext")
 
