@@ -83,9 +83,8 @@ class APIGateway:
 
 def warn_of(settings: Settings, snapshot: Snapshot) -> None:
     """Log what can be used, but does not do what its owner may think."""
-    for name in ("redis_url", "elasticsearch_url"):
-        if getattr(settings, name) is not None:
-            log.warning("GATEWAY_%s is set, but nothing here uses it yet", name.upper())
+    if settings.elasticsearch_url is not None:
+        log.warning("GATEWAY_ELASTICSEARCH_URL is set, but nothing here uses it yet")
     if settings.jwt_secret_is_short:
         log.warning(
             "GATEWAY_JWT_SECRET is shorter than %d bytes, so it may be guessed (RFC 7518, 3.2)",

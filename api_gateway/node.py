@@ -58,7 +58,8 @@ class Node:
             self._dispatcher = DispatcherRole(*parts)
         if Role.INGRESS in roles:
             secret = settings.jwt_secret.get_secret_value() if settings.jwt_secret else None
-            self._ingress = IngressRole(*parts, secret, public)
+            redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
+            self._ingress = IngressRole(*parts, secret, redis_url, public)
         self._changing = asyncio.Lock()
         self._stopping = asyncio.Event()
         self._forced = False
@@ -145,13 +146,15 @@ class Node:
     # --- what the admin listener shows ----------------------------------------------------------
 
     async def health(self) -> Health:
-        """Ready with a broker, until told to stop."""
+        """Ready with a broker, until told to stop. Without its Redis a node limits by itself."""
         state = self._broker.state
         checks = {
             "configuration": f"version {self.snapshot.version}",
             "broker": state.name.lower(),
             "stopping": self._stopping.is_set(),
         }
+        if self._ingress is not None and self._ingress.redis_state is not None:
+            checks["redis"] = self._ingress.redis_state
         return Health(state is ConnectionState.CONNECTED and not self._stopping.is_set(), checks)
 
     async def metrics(self) -> bytes:

@@ -21,6 +21,7 @@ from dispatcher.metrics import DispatcherMetrics
 from dispatcher.upstream import UpstreamClient
 from ingress.exchange import Exchange
 from ingress.lifecycle import Lifecycle
+from ingress.limits.shared import NodeStore
 from ingress.metrics import IngressMetrics
 from ingress.pipeline import Pipeline
 from ingress.request_ids import RequestIds
@@ -77,7 +78,8 @@ class DispatcherRole:
 class IngressRole:
     """Takes requests: those that come to ``public``, a listening socket, and those handed to it.
 
-    Without a socket it has the latter only. ``secret`` is what tokens are signed with.
+    Without a socket it has the latter only. ``secret`` is what tokens are signed with; rate limits
+    are shared with all who have the same ``redis_url``.
     """
 
     def __init__(
@@ -87,6 +89,7 @@ class IngressRole:
         registry: CollectorRegistry,
         tracing: "Tracing | None",
         secret: str | None,
+        redis_url: str | None,
         public: socket.socket | None,
     ) -> None:
         self._broker = broker
@@ -95,8 +98,14 @@ class IngressRole:
         node = f"{socket.gethostname()}-{uuid4().hex}"
         self._exchange = Exchange(broker, node, listener=metrics)
         self._request_ids = RequestIds()
+        self._limits = NodeStore(redis_url, metrics)
         self._pipeline = Pipeline(
-            snapshot, self._exchange, secret=secret, request_ids=self._request_ids, listener=metrics
+            snapshot,
+            self._exchange,
+            secret=secret,
+            request_ids=self._request_ids,
+            limits=self._limits,
+            listener=metrics,
         )
         self.handle = tracing.handle(self._pipeline.handle) if tracing else self._pipeline.handle
         self._options = snapshot.options
@@ -108,6 +117,7 @@ class IngressRole:
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self._limits)
             await stack.enter_async_context(self._exchange)
             if self._public is not None:
                 await self._first_connection()
@@ -118,6 +128,11 @@ class IngressRole:
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self._stack.aclose()
+
+    @property
+    def redis_state(self) -> str | None:
+        """Of the connection to Redis, in a word; None without one."""
+        return self._limits.state
 
     async def _first_connection(self) -> None:
         """Let clients that come at the start wait a moment for the broker; later they get a 503."""

@@ -63,11 +63,16 @@ def _allow_method_too(schema: dict[str, Any]) -> None:
 # --- shared pieces ------------------------------------------------------------------------------
 
 
+# While Redis can't be asked: each node counts for itself; the limit does not hold; nothing passes.
+OnStoreFailure = Literal["local", "open", "closed"]
+
+
 class RateLimit(Model):
     """An allowance: a steady rate, and how many may come at once on top of it."""
 
     requests_per_minute: PositiveCount
     burst: Count = 0
+    on_store_failure: OnStoreFailure = "local"
 
 
 class AnyOrAll(Model):
@@ -365,6 +370,7 @@ class Tier(Model):
 
     requests_per_minute: _RateOrUnlimited
     burst: Count = 0
+    on_store_failure: OnStoreFailure = "local"
     weight: Annotated[WholeNumber, Field(ge=1, le=1000)] = 1
     floor: Annotated[Number, Field(ge=0, le=1)] = 0.0
     queue_limit: PositiveCount = 1000
@@ -440,6 +446,7 @@ class RateLimitRule(Model):
     ]
     requests_per_minute: PositiveCount
     burst: Count = 0
+    on_store_failure: OnStoreFailure = "local"
 
 
 class Admission(Model):

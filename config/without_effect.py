@@ -11,7 +11,6 @@ from config.models import Model
 from config.snapshot import Snapshot
 
 _ROUTE = {
-    "rate_limit": "rate_limit",
     "retry_count": "retry_count",
     "async_mode": "async",
     "validation": "validate",
@@ -24,9 +23,7 @@ _SERVICE = {
     "circuit_breaker": "circuit_breaker",
     "discovery": "discovery",
 }
-_TIER = {"requests_per_minute": "requests_per_minute", "burst": "burst", "customers": "customers"}
 _GATEWAY = {
-    "rate_limits": "rate_limits",
     "admission": "admission",
     "audit": "audit",
 }
@@ -34,11 +31,10 @@ _AUTH = {"jwks_url": "jwks_url", "clients": "clients"}
 
 
 def without_effect(snapshot: Snapshot) -> list[str]:
-    """What was set to no avail, as ``routes.yaml: rate_limit (list-users, create-user)``."""
+    """What was set to no avail, as ``routes.yaml: cors (list-users, create-user)``."""
     found = chain(
         _set("routes.yaml", _ROUTE, ((route.label, route) for route in snapshot.routes)),
         _set("services.yaml", _SERVICE, snapshot.services.items()),
-        _set("tiers.yaml", _TIER, snapshot.tiers.items()),
         _set("gateway.yaml", _GATEWAY, [("", snapshot.options)]),
         _set("gateway.yaml: auth", _AUTH, [("", snapshot.options.auth)]),
     )

@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from broker.contract import Published
 from ingress.exchange import ExchangeListener
+from ingress.limits.shared import LimitListener
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 # Other methods are counted together: clients invent them.
@@ -33,7 +34,7 @@ class RequestFinished(msgspec.Struct, frozen=True, gc=False):
     problem: str
 
 
-class IngressListener(ExchangeListener):
+class IngressListener(ExchangeListener, LimitListener):
     """Hears what happens to requests; metrics override what they count."""
 
     def request_finished(self, event: RequestFinished) -> None:
@@ -91,6 +92,11 @@ class IngressMetrics(IngressListener):
             "Requests sent once more, as the first copy may be lost.",
             registry=registry,
         )
+        self._not_shared = Counter(
+            "ingress_limits_not_shared",
+            "Requests whose rate limits were not checked in Redis, as it could not be asked.",
+            registry=registry,
+        )
         self._requests = _Kept[tuple[str, str, str, str, int], Counter](
             lambda key: requests.labels(*key)
         )
@@ -123,3 +129,7 @@ class IngressMetrics(IngressListener):
     def reply_unmatched(self) -> None:
         """Count it."""
         self._unmatched.inc()
+
+    def limits_not_shared(self) -> None:
+        """Count it."""
+        self._not_shared.inc()

@@ -1,7 +1,7 @@
 """The way of one request, top to bottom, in one place.
 
-Address, path, route, origin, identity, rights, headers, body; then the envelope, its reply, the
-response. Each step either goes on or raises Refused.
+Address, path, route, origin, identity, rights, limits, headers, body; then the envelope, its reply,
+the response. Each step either goes on or raises Refused.
 """
 
 import logging
@@ -10,12 +10,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from broker.messages import Envelope
+from broker.messages import Envelope, Headers
 from broker.problems import ProblemType
 from config.snapshot import Snapshot
 from ingress.deadline import timeout_for
 from ingress.exchange import Exchange
 from ingress.forwarding import Forwarding
+from ingress.limits.allowance import Store
+from ingress.limits.embedded import EmbeddedStore
 from ingress.metrics import IngressListener, RequestFinished
 from ingress.origin import Origins
 from ingress.paths import split_target
@@ -23,6 +25,7 @@ from ingress.policies.authentication import DEFAULT_TIER, Authenticator
 from ingress.policies.authorization import authorize
 from ingress.policies.cors import CorsPolicy, Preflight, cors_policy, read_preflight
 from ingress.policies.ip_filter import IpFilter, ip_filter
+from ingress.policies.rate_limiting import RateLimiting
 from ingress.problems import PAGES, Refused, problem_page
 from ingress.request import Request, Response
 from ingress.request_ids import RequestIds
@@ -38,7 +41,13 @@ _RESERVED = ("/auth/", "/requests/")  # the gateway's own, and never an upstream
 class _Rules:
     """One snapshot, made ready; a request lives under the one it came with."""
 
-    def __init__(self, snapshot: Snapshot, secret: str | None, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        secret: str | None,
+        clock: Callable[[], float],
+        limits: Store,
+    ) -> None:
         self.version = snapshot.version
         self.router = Router(snapshot)
         self.authenticator = Authenticator(snapshot.options.auth, secret, snapshot.tiers, clock)
@@ -46,6 +55,8 @@ class _Rules:
         self.forwarding = Forwarding(self.origins)
         self.ip_filter = ip_filter(snapshot.options.ip_filter)
         self.cors = cors_policy(snapshot.options.cors)
+        rate_limiting = RateLimiting(snapshot, limits, self.origins.client)
+        self.rate_limiting = None if rate_limiting.idle else rate_limiting
 
 
 @dataclass(slots=True, eq=False)
@@ -58,12 +69,14 @@ class _Visit:
     route: CompiledRoute | None = None
     tier: str = ""
     problem: str = ""
+    limits: Headers = ()  # what the answer is to tell of them
 
 
 class Pipeline:
     """Answers requests under the current snapshot; ``use`` sets the next one.
 
-    ``secret`` is what tokens are signed with. ``clock`` gives Unix seconds, ``monotonic`` measures.
+    ``secret`` is what tokens are signed with; ``limits`` keeps what callers have used, by default
+    in this process. ``clock`` gives Unix seconds, ``monotonic`` measures.
     """
 
     def __init__(
@@ -73,6 +86,7 @@ class Pipeline:
         *,
         secret: str | None,
         request_ids: RequestIds,
+        limits: Store | None = None,
         listener: IngressListener | None = None,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
@@ -80,6 +94,7 @@ class Pipeline:
         self._exchange = exchange
         self._secret = secret
         self._request_ids = request_ids
+        self._limits = EmbeddedStore() if limits is None else limits
         self._listener = listener or IngressListener()
         self._clock = clock
         self._monotonic = monotonic
@@ -87,7 +102,7 @@ class Pipeline:
 
     def use(self, snapshot: Snapshot) -> None:
         """From the next request on, serve under this snapshot."""
-        self._rules = _Rules(snapshot, self._secret, self._clock)
+        self._rules = _Rules(snapshot, self._secret, self._clock, self._limits)
 
     async def handle(self, request: Request) -> Response:
         """The one response to a request, whatever happens. Raises nothing but CancelledError."""
@@ -96,6 +111,7 @@ class Pipeline:
         status = CLIENT_LEFT
         try:
             response = await self._respond(request, visit)
+            response.headers += visit.limits
             if visit.cors is not None:
                 origin = request.headers.get("Origin")
                 response.headers = visit.cors.answered(origin, response.headers)
@@ -145,6 +161,8 @@ class Pipeline:
         visit.tier = route.tier or (principal.tier if principal else DEFAULT_TIER)
         if principal is not None:
             authorize(route.config, principal)
+        if rules.rate_limiting is not None:
+            visit.limits = await rules.rate_limiting.check(request, path, route, principal)
         headers = rules.forwarding.request_headers(request, principal, visit.request_id)
         timeout = timeout_for(request.headers, route.timeout)
         body = await request.read_body(route.max_body)

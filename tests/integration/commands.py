@@ -17,6 +17,8 @@ import yaml
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from config.models import DEFAULT_TIERS
+
 SECRET = "a-secret-for-tests-that-is-long-enough"
 COMMAND = (sys.executable, "-m", "api_gateway")
 WITHIN = 60.0  # seconds for whatever a command is waited for, on a busy machine
@@ -166,16 +168,25 @@ def configuration(
     url: str,
     routes: list[Mapping[str, Any]] | None = None,
     drain: Mapping[str, float] | None = None,
+    rate_limits: list[Mapping[str, Any]] | None = None,
 ) -> str:
-    """Write a directory with one service; its name is given back for ``--config``."""
+    """Write a directory with one service; its name is given back for ``--config``.
+
+    Tiers have no limits.
+    """
     directory = folder / "config"
     directory.mkdir(exist_ok=True)
     open_route = {"path": "/open/*", "service": "users", "auth_required": False, "timeout": 20}
     closed_route = {"path": "/closed", "service": "users"}
+    gateway = {
+        "drain": {"delay": 0, "timeout": 10, **(drain or {})},
+        "rate_limits": rate_limits or [],
+    }
     files = {
         "routes": [open_route, closed_route, *(routes or [])],
         "services": [{"name": "users", "base_url": url}],
-        "gateway": {"drain": {"delay": 0, "timeout": 10, **(drain or {})}},
+        "gateway": gateway,
+        "tiers": {name: {"requests_per_minute": None} for name in DEFAULT_TIERS},
     }
     for name, content in files.items():
         (directory / f"{name}.yaml").write_text(yaml.safe_dump(content))

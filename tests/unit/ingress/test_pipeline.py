@@ -186,6 +186,46 @@ async def test_policies_come_before_the_body(gateway: Gateway) -> None:
     assert (await gateway.handle(request)).status == 401
 
 
+async def test_limits_are_told_on_every_answer(gateway: Gateway) -> None:
+    """Of the service, of the gateway, and of the limit itself, which is a 429 before the queue."""
+    limited = {"path": "/few", "rate_limit": 2, "name": "few", "auth_required": False}
+    gateway.pipeline.use(snapshot(limited, version=2))
+    answers = [await gateway.get("/few"), await gateway.get("/few", (b"Prefer", b"wait=0"))]
+    answers.append(await gateway.get("/few"))
+    assert [answer.status for answer in answers] == [200, 504, 429]
+    policy = b'"free";q=60;w=60, "few";q=2;w=60'
+    assert {header(answer, b"RateLimit-Policy") for answer in answers} == {policy}
+    told = [header(answer, b"RateLimit") for answer in answers]
+    assert told[1:] == [b'"free";r=68;t=1, "few";r=0;t=30', b'"few";r=0;t=30']
+    assert (problem(answers[2]), header(answers[2], b"Retry-After")) == ("rate-limited", b"30")
+    assert len(gateway.asked) == 1
+
+
+async def test_limits_see_through_trusted_proxies(gateway: Gateway) -> None:
+    """Anonymous clients behind a proxy are counted each by its own address; nobody can pretend."""
+    route = Route.model_validate(
+        {"service": "s", "path": "/one", "rate_limit": 1, "auth_required": False}
+    )
+    options = GatewayOptions.model_validate({"trusted_proxies": ["192.0.2.0/24"]})
+    gateway.pipeline.use(replace(snapshot(), routes=(route,), options=options, version=2))
+
+    async def ask(client: bytes, peer: str) -> int:
+        return (await gateway.get("/one", (b"X-Forwarded-For", client), peer=peer)).status
+
+    proxied = [await ask(b"198.51.100.%d" % n, "192.0.2.1") for n in (1, 2, 1)]
+    pretending = [await ask(b"198.51.100.%d" % n, "203.0.113.1") for n in (3, 4)]
+    assert (proxied, pretending) == ([200, 200, 429], [200, 429])
+
+
+async def test_limits_outlive_a_change_of_the_configuration(gateway: Gateway) -> None:
+    """What was used under one snapshot is used under the next, of an equally named route."""
+    for version, path in enumerate(("/old", "/new"), 2):
+        route = {"path": path, "rate_limit": 1, "name": "r", "auth_required": False}
+        gateway.pipeline.use(snapshot(route, version=version))
+        status = (await gateway.get(path)).status
+    assert status == 429
+
+
 async def test_body_limit_is_the_routes(gateway: Gateway) -> None:
     """The reader of the body is told the limit, and its refusal is the answer."""
     limits = []

@@ -1,0 +1,77 @@
+"""The store of a node: Redis where there is one, the memory of the process where there is none."""
+
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Self
+
+from ingress.limits.allowance import Charge, Outcome, StoreUnavailable
+from ingress.limits.embedded import EmbeddedStore
+
+if TYPE_CHECKING:  # else imported only where there is one
+    from ingress.redis_link import RedisLink
+
+
+class LimitListener:
+    """Hears of the shared store; metrics override what they count."""
+
+    def limits_not_shared(self) -> None:
+        """A check was made without the shared store."""
+
+
+class NodeStore:
+    """Checks in Redis, and by the word of each allowance while Redis can't be asked.
+
+    An async context manager. ``redis_url`` None leaves all to this process. Raises ValueError for
+    a URL that is none.
+    """
+
+    def __init__(self, redis_url: str | None = None, listener: LimitListener | None = None) -> None:
+        self._local = EmbeddedStore()
+        self._listener = listener or LimitListener()
+        self._link: RedisLink | None = None
+        if redis_url is not None:
+            # Imported only here, as it costs time at the start and memory.
+            from ingress.limits.redis_store import RedisStore, open_link
+
+            self._link = open_link(redis_url)
+            self._redis = RedisStore(self._link)
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        if self._link is not None:
+            await self._stack.enter_async_context(self._link)
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self._stack.aclose()
+
+    @property
+    def state(self) -> str | None:
+        """Of the connection to Redis, in a word; None without one."""
+        if self._link is None:
+            return None
+        return "connected" if self._link.connected else "disconnected"
+
+    async def check(self, charges: Sequence[Charge], cost: int = 1) -> Outcome:
+        """Count a request under all of its charges, or, if one does not fit, under none.
+
+        Raises StoreUnavailable if one of them is closed at the moment. Those that are open at the
+        moment are not in the outcome.
+        """
+        if self._link is None:
+            return await self._local.check(charges, cost)
+        if self._link.connected:
+            try:
+                return await self._redis.check(charges, cost)
+            except StoreUnavailable:
+                pass
+        return await self._alone(charges, cost)
+
+    async def _alone(self, charges: Sequence[Charge], cost: int) -> Outcome:
+        self._listener.limits_not_shared()
+        words = [charge.allowance.on_store_failure for charge in charges]
+        if "closed" in words:
+            raise StoreUnavailable
+        if "open" in words:
+            charges = [c for c in charges if c.allowance.on_store_failure != "open"]
+        return await self._local.check(charges, cost)

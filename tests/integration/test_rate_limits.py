@@ -1,0 +1,142 @@
+"""Rate limits of real processes: two ingresses over one Redis, with a client that wants more."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+from aiohttp import web
+
+from tests.integration.commands import Running, configuration, launched, started, upstream
+from tests.servers import RedisServer
+
+ALLOWANCE = 100
+ATTEMPTS = 1_000
+# One each minute besides the burst: none is added while a test runs.
+LIMITED = {
+    "path": "/limited/*",
+    "service": "users",
+    "name": "limited",
+    "auth_required": False,
+    "rate_limit": {"requests_per_minute": 1, "burst": ALLOWANCE - 1},
+}
+RULES = [
+    {
+        "name": "by-app",
+        "key": "header:X-App",
+        "match": {"path": "/open/app/*"},
+        "requests_per_minute": 1,
+        "burst": 4,
+    },
+    {
+        "name": "must-hold",
+        "key": "ip",
+        "match": {"path": "/open/closed"},
+        "requests_per_minute": 9,
+        "on_store_failure": "closed",
+    },
+]
+
+
+async def hello(request: web.BaseRequest) -> web.Response:
+    return web.json_response({"path": request.path})
+
+
+async def ask(
+    session: aiohttp.ClientSession, url: str, headers: dict[str, str] | None = None
+) -> tuple[int, dict[str, str]]:
+    async with session.get(url, headers=headers) as response:
+        await response.read()
+        return response.status, dict(response.headers)
+
+
+async def statuses(urls: list[str], headers: dict[str, str] | None = None) -> Counter[int]:
+    """Ask for all of them at once, on a hundred connections."""
+    async with aiohttp.ClientSession() as session:
+        answers = await asyncio.gather(*(ask(session, url, headers) for url in urls))
+    return Counter(status for status, _ in answers)
+
+
+@asynccontextmanager
+async def two_ingresses(
+    folder: Path, amqp_url: str, redis_url: str
+) -> AsyncIterator[tuple[Running, Running]]:
+    """Ready, with a dispatcher behind them."""
+    async with upstream(hello) as url:
+        config = ("--config", configuration(folder, url, [LIMITED], rate_limits=RULES))
+        urls = {"amqp_url": amqp_url, "redis_url": redis_url}
+        async with (
+            launched(folder, "dispatcher", *config, amqp_url=amqp_url) as dispatcher,
+            launched(folder, "ingress", *config, **urls) as one,
+            launched(folder, "ingress", *config, **urls) as other,
+        ):
+            await asyncio.gather(*(role.ready() for role in (dispatcher, one, other)))
+            yield one, other
+
+
+async def test_two_ingresses_admit_exactly_the_limit(
+    tmp_path: Path, amqp_url: str, private_redis: Callable[[], RedisServer]
+) -> None:
+    """At ten times the allowance, over both at once, the allowance passes, to the request."""
+    redis = private_redis()
+    async with two_ingresses(tmp_path, amqp_url, redis.url) as pair:
+        by_route = [f"{pair[n % 2].public}/limited/{n}" for n in range(ATTEMPTS)]
+        assert await statuses(by_route) == {200: ALLOWANCE, 429: ATTEMPTS - ALLOWANCE}
+        by_header = [f"{pair[n % 2].public}/open/app/{n}" for n in range(50)]
+        assert await statuses(by_header, {"X-App": "a"}) == {200: 5, 429: 45}
+        assert await statuses(by_header, {"X-App": "b"}) == {200: 5, 429: 45}
+        unlimited = [f"{pair[n % 2].public}/open/{n}" for n in range(50)]
+        assert await statuses(unlimited) == {200: 50}
+        not_shared = [(await each.metrics())["ingress_limits_not_shared_total"] for each in pair]
+    assert not_shared == [0, 0]
+
+
+async def test_what_a_client_is_told(tmp_path: Path, redis_url: str) -> None:
+    """Each limited answer tells what is left, and a 429 when to come back."""
+    few = {**LIMITED, "name": f"few {tmp_path}", "rate_limit": 2}
+    async with upstream(hello) as url:
+        config = configuration(tmp_path, url, [few])
+        async with (
+            started(tmp_path, "up", "--config", config, redis_url=redis_url) as up,
+            aiohttp.ClientSession() as session,
+        ):
+            answers = [await ask(session, f"{up.public}/limited/x") for _ in range(3)]
+            _, unlimited = await ask(session, f"{up.public}/open/x")
+    name = f'"few {tmp_path}"'
+    assert [status for status, _ in answers] == [200, 200, 429]
+    assert {fields["RateLimit-Policy"] for _, fields in answers} == {f"{name};q=2;w=60"}
+    assert [fields["RateLimit"].split(";t=")[0] for _, fields in answers] == [
+        f"{name};r=1",
+        f"{name};r=0",
+        f"{name};r=0",
+    ]
+    refused = answers[2][1]
+    assert refused["Retry-After"] == refused["RateLimit"].split(";t=")[1]
+    assert 1 <= int(refused["Retry-After"]) <= 30
+    assert "RateLimit" not in unlimited
+
+
+async def test_redis_dies_and_comes_back(
+    tmp_path: Path, private_redis: Callable[[], RedisServer]
+) -> None:
+    """Without it a node limits by itself; what must hold is refused; then all is as before."""
+    redis = private_redis()
+    async with upstream(hello) as url:
+        config = configuration(tmp_path, url, [LIMITED], rate_limits=RULES)
+        async with started(tmp_path, "up", "--config", config, redis_url=redis.url) as up:
+            limited = [f"{up.public}/limited/{n}" for n in range(150)]
+            assert (await up.health())[1]["checks"]["redis"] == "connected"
+            assert await statuses([f"{up.public}/open/closed"]) == {200: 1}
+            redis.kill()
+            await up.healthy(lambda status, page: page["checks"]["redis"] == "disconnected")
+            assert (await up.health())[0] == 200
+            assert await statuses(limited) == {200: ALLOWANCE, 429: 150 - ALLOWANCE}
+            assert await statuses([f"{up.public}/open/closed"]) == {503: 1}
+            assert (await up.metrics())["ingress_limits_not_shared_total"] == 151
+            redis.start()
+            await up.healthy(lambda status, page: page["checks"]["redis"] == "connected")
+            assert await statuses([f"{up.public}/open/closed"]) == {200: 1}
+            assert await statuses(limited) == {200: ALLOWANCE, 429: 150 - ALLOWANCE}
+            assert up.stderr.count("Redis is away") == up.stderr.count("Redis is back") == 1

@@ -1,0 +1,88 @@
+"""While Redis can't be asked, each limit does what it says."""
+
+import asyncio
+import uuid
+from collections.abc import Callable
+
+import pytest
+
+from config.models import OnStoreFailure
+from ingress.limits.allowance import Allowance, Charge, StoreUnavailable
+from ingress.limits.shared import LimitListener, NodeStore
+from tests.servers import RedisServer
+
+
+class Count(LimitListener):
+    """Counts."""
+
+    def __init__(self) -> None:
+        self.not_shared = 0
+
+    def limits_not_shared(self) -> None:
+        self.not_shared += 1
+
+
+def charge(word: OnStoreFailure, burst: int = 1) -> Charge:
+    """Under a key that nobody has used."""
+    return Charge(uuid.uuid4().bytes, Allowance(b'"a"', 1, burst, word))
+
+
+async def until(store: NodeStore, state: str) -> None:
+    async with asyncio.timeout(30):
+        while store.state != state:  # noqa: ASYNC110 - it has no event for this
+            await asyncio.sleep(0.01)
+
+
+async def test_two_nodes_share(redis_url: str) -> None:
+    """What one node has admitted, the other has not left; and neither counts it as a failure."""
+    count = Count()
+    async with NodeStore(redis_url, count) as one, NodeStore(redis_url, count) as other:
+        charges = [charge("local", 2)]
+        found = [await node.check(charges) for node in (one, other, one, other)]
+    assert [outcome.allowed for outcome in found] == [True, True, True, False]
+    assert count.not_shared == 0
+
+
+async def test_without_redis(private_redis: Callable[[], RedisServer]) -> None:
+    """Local limits hold in this process, open ones don't, closed ones admit nobody."""
+    server = private_redis()
+    count = Count()
+    async with NodeStore(server.url, count) as store:
+        server.kill()
+        await until(store, "disconnected")
+        local, open_, closed = charge("local"), charge("open"), charge("closed")
+        found = [await store.check([local, open_]) for _ in range(3)]
+        assert [outcome.allowed for outcome in found] == [True, True, False]
+        assert [outcome.charges for outcome in found] == [[local]] * 3
+        assert [(await store.check([open_])).allowed for _ in range(3)] == [True] * 3
+        with pytest.raises(StoreUnavailable):
+            await store.check([local, closed])
+        assert count.not_shared == 7
+        server.start()
+        await until(store, "connected")
+        assert (await store.check([local, closed])).allowed
+        assert count.not_shared == 7
+
+
+async def test_a_check_that_redis_does_not_answer(
+    private_redis: Callable[[], RedisServer],
+) -> None:
+    """A check under way when Redis dies is made in this process; its caller hears of nothing."""
+    server = private_redis()
+    count = Count()
+    async with NodeStore(server.url, count) as store:
+        server.kill()
+        charges = [charge("local", 9)]
+        checks = [store.check(charges) for _ in range(30)]
+        assert sum(outcome.allowed for outcome in await asyncio.gather(*checks)) == 10
+    assert count.not_shared == 30
+
+
+async def test_without_a_url() -> None:
+    """A process that has no Redis has no state of it either, and its limits are no failures."""
+    count = Count()
+    async with NodeStore(None, count) as store:
+        charges = [charge("closed")]
+        assert [(await store.check(charges)).allowed for _ in range(3)] == [True, True, False]
+        assert store.state is None
+    assert count.not_shared == 0

@@ -1,0 +1,142 @@
+"""One connection for all: it can be cut, slowed and restarted, and nobody gets another's reply."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import pytest
+import redis.asyncio
+
+from ingress.redis_link import RedisLink, RedisUnavailable, Script, pack
+from tests.servers import RedisServer
+
+ADD = Script("return redis.call('INCRBY', KEYS[1], ARGV[1])")
+
+
+async def connected(link: RedisLink, expected: bool = True) -> None:
+    """Wait until it is, or is not any more."""
+    async with asyncio.timeout(30):
+        while link.connected is not expected:  # noqa: ASYNC110 - it has no event for this
+            await asyncio.sleep(0.01)
+
+
+async def ask(url: str, *command: Any) -> Any:
+    """Another client's command."""
+    async with redis.asyncio.Redis.from_url(url) as client:
+        return await client.execute_command(*command)
+
+
+async def test_one_turn_one_round_trip(redis_url: str) -> None:
+    """What is asked for in one turn of the loop is read by Redis at one go."""
+    async with RedisLink(redis_url) as link, redis.asyncio.Redis.from_url(redis_url) as client:
+        before = (await client.info("stats"))["total_reads_processed"]
+        replies = await asyncio.gather(*(link.call(pack(b"ECHO", b"%d" % n)) for n in range(50)))
+        after = (await client.info("stats"))["total_reads_processed"]
+    assert replies == [b"%d" % number for number in range(50)]
+    assert after - before < 10  # one, INFO's own, and those of clients that come or go
+
+
+async def test_scripts_are_loaded_whenever_they_are_missing(redis_url: str) -> None:
+    """Each call of a script is carried out once, though Redis forgot the script."""
+    async with RedisLink(redis_url, [ADD]) as link:
+        command = pack(b"EVALSHA", ADD.digest, b"1", b"link:sum", b"2")
+        assert await link.call(command) == 2
+        await ask(redis_url, "SCRIPT", "FLUSH")
+        calls = [link.call(pack(b"ECHO", b"x")), link.call(command), link.call(command)]
+        assert await asyncio.gather(*calls) == [b"x", 4, 6]
+    await ask(redis_url, "DEL", "link:sum")
+
+
+async def test_cancelled_callers(redis_url: str) -> None:
+    """Callers that leave at any moment never leave their reply to somebody else."""
+    async with RedisLink(redis_url) as link:
+
+        async def echo(number: int) -> None:
+            assert await link.call(pack(b"ECHO", b"%d" % number)) == b"%d" % number
+
+        async def impatient(number: int) -> None:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(echo(number), 0.0001 * (number % 7))
+
+        for start in range(0, 1_000, 50):
+            numbers = range(start, start + 50)
+            await asyncio.gather(*(impatient(n) if n % 2 else echo(n) for n in numbers))
+        assert link.connected
+
+
+async def test_slow_redis(private_redis: Callable[[], RedisServer]) -> None:
+    """A Redis that does not answer in time costs one deadline, and nothing after that."""
+    server = private_redis()
+    async with RedisLink(server.url) as link:
+        await ask(server.url, "CLIENT", "PAUSE", "700", "ALL")
+        with pytest.raises(RedisUnavailable):
+            await link.call(pack(b"ECHO", b"x"))
+        with pytest.raises(RedisUnavailable):
+            link.call(pack(b"ECHO", b"x"))
+        await connected(link)
+        assert await link.call(pack(b"ECHO", b"y")) == b"y"
+
+
+async def test_redis_restarts(
+    private_redis: Callable[[], RedisServer], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A dead Redis is noticed though nobody asks, is told of once, and comes back by itself."""
+    server = private_redis()
+    async with RedisLink(server.url, [ADD], retry_every=0.01) as link:
+        server.kill()
+        await connected(link, False)
+        with pytest.raises(RedisUnavailable):
+            link.call(pack(b"PING"))
+        server.start()
+        await connected(link)
+        assert await link.call(pack(b"EVALSHA", ADD.digest, b"1", b"k", b"3")) == 3
+    told = [record.message for record in caplog.records if record.name == "ingress.redis_link"]
+    assert [line.partition(":")[0] for line in told] == ["Redis is away", "Redis is back"]
+
+
+async def test_no_redis_at_the_start(private_redis: Callable[[], RedisServer]) -> None:
+    """Entering does not fail without Redis; who asks is told at once."""
+    server = private_redis()
+    server.kill()
+    async with RedisLink(server.url) as link:
+        assert not link.connected
+        with pytest.raises(RedisUnavailable):
+            link.call(pack(b"PING"))
+
+
+async def test_redis_that_takes_no_writes(private_redis: Callable[[], RedisServer]) -> None:
+    """A Redis that fails the probe does not count as there."""
+    server = private_redis()
+    probe = pack(b"SET", b"probe", b"1")
+    async with RedisLink(server.url, probe=probe, retry_every=0.01) as link:
+        await ask(server.url, "REPLICAOF", "127.0.0.1", "1")
+        await connected(link, False)
+        await ask(server.url, "REPLICAOF", "NO", "ONE")
+        await connected(link)
+
+
+async def test_leaving_answers_who_waits(redis_url: str) -> None:
+    """Nobody waits for a link that has ended."""
+    async with RedisLink(redis_url) as link:
+        call = link.call(pack(b"BLPOP", b"link:nothing", b"0"))
+        await asyncio.sleep(0)
+    with pytest.raises(RedisUnavailable):
+        await call
+
+
+async def test_a_pause_of_this_process_is_not_one_of_redis(redis_url: str) -> None:
+    """Replies that came while the loop stood still are read, however late it is by then."""
+    async with RedisLink(redis_url) as link:
+        call = link.call(pack(b"ECHO", b"x"))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        time.sleep(0.2)  # noqa: ASYNC251 - the pause
+        assert await call == b"x"
+
+
+def test_bad_url() -> None:
+    """What is no URL of a Redis is refused when the link is made."""
+    with pytest.raises(ValueError, match="redis"):
+        RedisLink("http://localhost")
