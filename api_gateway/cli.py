@@ -195,6 +195,8 @@ def token(
         raise Refusal(f"--tier {tier}: there is no such tier, but {', '.join(tiers)}")
     bearer = Bearer(subject, tier, roles, scopes, org)
     auth = known.options.auth if known else Auth()
+    if "HS256" not in auth.algorithms:
+        raise Refusal("it would be signed with HS256, which is not among auth.algorithms")
     click.echo(
         issue(bearer, settings.jwt_secret.get_secret_value(), auth, ttl=ttl, now=time.time())
     )

@@ -113,14 +113,20 @@ class Node:
 
     async def ready(self) -> bool:
         """Wait until it can serve; False if it was told to stop before."""
-        connected = asyncio.create_task(self._broker.connected())
+        able = asyncio.create_task(self._able())
         stopping = asyncio.create_task(self._stopping.wait())
         try:
-            await asyncio.wait((connected, stopping), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((able, stopping), return_when=asyncio.FIRST_COMPLETED)
             return not self._stopping.is_set()
         finally:
-            connected.cancel()
+            able.cancel()
             stopping.cancel()
+
+    async def _able(self) -> None:
+        """Return when all that requests need is there."""
+        await self._broker.connected()
+        if self._ingress is not None:
+            await self._ingress.ready()
 
     def stop(self) -> None:
         """Begin to stop."""
@@ -146,8 +152,10 @@ class Node:
     # --- what the admin listener shows ----------------------------------------------------------
 
     async def health(self) -> Health:
-        """Ready with a broker, until told to stop. Without its Redis a node limits by itself."""
+        """Ready with a broker and with keys, where some are fetched; Redis may be away."""
         state = self._broker.state
+        keys = self._ingress.keys_ready if self._ingress is not None else None
+        ready = state is ConnectionState.CONNECTED and keys is not False
         checks = {
             "configuration": f"version {self.snapshot.version}",
             "broker": state.name.lower(),
@@ -155,7 +163,9 @@ class Node:
         }
         if self._ingress is not None and self._ingress.redis_state is not None:
             checks["redis"] = self._ingress.redis_state
-        return Health(state is ConnectionState.CONNECTED and not self._stopping.is_set(), checks)
+        if keys is not None:
+            checks["keys"] = "fetched" if keys else "missing"
+        return Health(ready and not self._stopping.is_set(), checks)
 
     async def metrics(self) -> bytes:
         """The page of this process."""

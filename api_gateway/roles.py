@@ -20,6 +20,7 @@ from dispatcher.lifecycle import Dispatcher
 from dispatcher.metrics import DispatcherMetrics
 from dispatcher.upstream import UpstreamClient
 from ingress.exchange import Exchange
+from ingress.identity.identity import Identity
 from ingress.lifecycle import Lifecycle
 from ingress.limits.shared import NodeStore
 from ingress.metrics import IngressMetrics
@@ -99,10 +100,11 @@ class IngressRole:
         self._exchange = Exchange(broker, node, listener=metrics)
         self._request_ids = RequestIds()
         self._limits = NodeStore(redis_url, metrics)
+        self._identity = Identity(secret, listener=metrics)
         self._pipeline = Pipeline(
             snapshot,
             self._exchange,
-            secret=secret,
+            identity=self._identity,
             request_ids=self._request_ids,
             limits=self._limits,
             listener=metrics,
@@ -118,6 +120,7 @@ class IngressRole:
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self._limits)
+            await stack.enter_async_context(self._identity)
             await stack.enter_async_context(self._exchange)
             if self._public is not None:
                 await self._first_connection()
@@ -133,6 +136,15 @@ class IngressRole:
     def redis_state(self) -> str | None:
         """Of the connection to Redis, in a word; None without one."""
         return self._limits.state
+
+    @property
+    def keys_ready(self) -> bool | None:
+        """Whether keys that are fetched are there; None where there are none to fetch."""
+        return self._identity.ready
+
+    async def ready(self) -> None:
+        """Wait for keys that are fetched."""
+        await self._identity.available()
 
     async def _first_connection(self) -> None:
         """Let clients that come at the start wait a moment for the broker; later they get a 503."""

@@ -40,19 +40,22 @@ class Setup:
 
     def require_key(self) -> None:
         """A route that wants a token can't be served without a key to check it with."""
+        if self._has_key():
+            return
         closed = [route.label for route in self.snapshot.routes if route.auth_required]
-        algorithms = self.snapshot.options.auth.algorithms
-        if closed and not any(name.startswith("HS") for name in algorithms):
-            raise Refusal(
-                f"{len(closed)} routes want a token ({_some(closed)}), but only tokens under a "
-                "shared secret can be checked: add HS256 to auth.algorithms in gateway.yaml."
-            )
-        if closed and self.settings.jwt_secret is None:
+        if closed:
             raise Refusal(
                 f"{len(closed)} routes want a token ({_some(closed)}), but there is no key to "
                 "check one with: set GATEWAY_JWT_SECRET, 32 bytes or more, or "
-                "GATEWAY_JWT_SECRET_FILE. A route for everybody says `auth_required: false`."
+                "GATEWAY_JWT_SECRET_FILE, for auth.algorithms like HS256; or auth.public_keys or "
+                "auth.jwks_url in gateway.yaml. A route for everybody says `auth_required: false`."
             )
+
+    def _has_key(self) -> bool:
+        auth = self.snapshot.options.auth
+        symmetric = any(name.startswith("HS") for name in auth.algorithms)
+        with_secret = self.settings.jwt_secret is not None and symmetric
+        return bool(with_secret or auth.public_keys or auth.jwks_url or auth.api_keys)
 
     def warn(self) -> None:
         """Log what is set, but does not do what its owner may think."""

@@ -36,6 +36,7 @@ class ProblemType(Enum):
     UPSTREAM_PROTOCOL = _Kind("upstream-protocol", 502, "The upstream broke the protocol")
     OUTCOME_UNKNOWN = _Kind("outcome-unknown", 502, "The outcome of the request is unknown")
     DELIVERY_LIMIT = _Kind("delivery-limit", 502, "The request could not be handled")
+    KEYS_UNAVAILABLE = _Kind("keys-unavailable", 503, "Tokens can't be checked at the moment")
     QUEUE_FULL = _Kind("queue-full", 503, "The queue is full")
     BROKER_UNAVAILABLE = _Kind("broker-unavailable", 503, "The message broker is unavailable")
     NO_INSTANCE = _Kind("no-instance", 503, "No instance of the service is available")

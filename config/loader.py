@@ -6,8 +6,10 @@ from pathlib import Path
 
 from config.document import Document, read
 from config.faults import ConfigError, Fault, nearest, quoted
+from config.models import GatewayOptions
+from config.public_keys import read_public_keys
 from config.references import Sections, check_references
-from config.sections import GATEWAY, KINDS, ROUTES, SERVICES, TIERS, TRANSFORMS, check
+from config.sections import GATEWAY, KINDS, ROUTES, SERVICES, TIERS, TRANSFORMS, Section, check
 from config.snapshot import Snapshot
 
 _ALERTS = "alerts.yaml"  # may lie there for the part that will read it
@@ -28,7 +30,7 @@ def load(directory: Path) -> Snapshot:
     if strangers := _strangers(directory):
         raise ConfigError(strangers)
     documents = {kind.name: read(directory / kind.file, required=kind.required) for kind in KINDS}
-    return _snapshot(documents, version=1)
+    return _snapshot(documents, directory, version=1)
 
 
 def _strangers(directory: Path) -> list[Fault]:
@@ -52,7 +54,7 @@ def replace(snapshot: Snapshot, kind: str, data: object) -> Snapshot:
     if data is None:
         raise ConfigError([Fault(kind, "nothing", "data, if only an empty list or mapping")])
     documents[kind] = Document(kind, data)
-    return _snapshot(documents, version=snapshot.version + 1)
+    return _snapshot(documents, snapshot.directory, version=snapshot.version + 1)
 
 
 def _held(snapshot: Snapshot) -> dict[str, object]:
@@ -65,7 +67,7 @@ def _held(snapshot: Snapshot) -> dict[str, object]:
     }
 
 
-def _snapshot(documents: Mapping[str, Document], version: int) -> Snapshot:
+def _snapshot(documents: Mapping[str, Document], directory: Path, version: int) -> Snapshot:
     whole = Sections(
         check(ROUTES, documents[ROUTES.name]),
         check(SERVICES, documents[SERVICES.name]),
@@ -74,6 +76,7 @@ def _snapshot(documents: Mapping[str, Document], version: int) -> Snapshot:
         check(GATEWAY, documents[GATEWAY.name]),
     )
     check_references(whole)
+    public_keys = _public_keys(whole.gateway, directory)
     if faults := whole.faults:
         raise ConfigError(faults)
     return Snapshot(
@@ -82,5 +85,18 @@ def _snapshot(documents: Mapping[str, Document], version: int) -> Snapshot:
         transforms=tuple(whole.transforms.models.values()),
         tiers={whole.tiers.names[path]: tier for path, tier in whole.tiers.models.items()},
         options=whole.gateway.models[()],
+        public_keys=public_keys,
+        directory=directory,
         version=version,
     )
+
+
+def _public_keys(gateway: Section[GatewayOptions], directory: Path) -> tuple[bytes, ...]:
+    """The contents of the key files; what is wrong with them becomes faults of the section."""
+    options = gateway.models.get(())
+    if options is None or not options.auth.public_keys:
+        return ()
+    keys, problems = read_public_keys(options.auth, directory)
+    for problem in problems:
+        gateway.add(problem)
+    return keys

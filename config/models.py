@@ -22,9 +22,11 @@ from config.paths import REST, is_reserved, pattern_parameters
 from config.values import (
     Algorithm,
     Count,
+    FilePath,
     Flag,
     HeaderName,
     HeaderValue,
+    JwksUrl,
     Method,
     Methods,
     Name,
@@ -36,9 +38,9 @@ from config.values import (
     PositiveCount,
     Seconds,
     SecondsFromZero,
+    Sha256,
     Size,
     TierName,
-    WebUrl,
     WholeNumber,
     refusal,
 )
@@ -397,20 +399,45 @@ class Client(Model):
     roles: tuple[str, ...] = ()
 
 
+class ApiKey(Model):
+    """A key that a machine sends as X-API-Key, known here by its SHA-256, and for whom it speaks.
+
+    The subject is the ``id`` where none is given.
+    """
+
+    id: Name
+    key_hash: Sha256
+    subject: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    tier: TierName = "FREE"
+    roles: tuple[str, ...] = ()
+    scopes: tuple[str, ...] = ()
+    org: str | None = None
+
+
 class Auth(Model):
-    """How tokens are checked; ``leeway`` and the lifetimes are seconds."""
+    """How callers are known; ``leeway`` and the lifetimes are seconds."""
 
     algorithms: Annotated[tuple[Algorithm, ...], Field(min_length=1)] = ("HS256",)
     issuer: str | None = None
     audience: str | None = None
     leeway: Annotated[Number, Field(ge=0, le=300)] = 30.0
-    jwks_url: WebUrl | None = None
+    public_keys: tuple[FilePath, ...] = ()
+    jwks_url: JwksUrl | None = None
     tier_claim: str = "tier"
     roles_claim: str = "roles"
     customer_claim: str = "org"
     access_ttl: PositiveCount = 900
     refresh_ttl: PositiveCount = 1_209_600
     clients: tuple[Client, ...] = ()
+    api_keys: tuple[ApiKey, ...] = ()
+
+    @field_validator("jwks_url")
+    @classmethod
+    def _has_an_algorithm(cls, value: JwksUrl | None, info: ValidationInfo) -> JwksUrl | None:
+        algorithms = info.data.get("algorithms", ())
+        if value and algorithms and all(name.startswith("HS") for name in algorithms):
+            raise refusal("an algorithm of public keys, like RS256, among auth.algorithms")
+        return value
 
 
 class Limits(Model):

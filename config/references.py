@@ -1,13 +1,13 @@
 """What no entry can know alone: names given twice, and names that must exist elsewhere."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from config.faults import Fault, KeyPath, Problem, nearest, quoted
-from config.models import GatewayOptions, Route, Service, Tier, Transform
+from config.models import ApiKey, Client, GatewayOptions, Route, Service, Tier, Transform
 from config.paths import shape
 from config.sections import Section, methods_of, text_at
 from config.values import TierName
@@ -49,8 +49,8 @@ def check_references(whole: Sections) -> None:
     _report(whole.tiers, _bad_tier_names(whole.tiers))
     _report(whole.tiers, _floors_beyond_all(whole.tiers))
     for options in whole.gateway.models.values():
-        _report(whole.gateway, _same_clients_and_rules(options))
-        _report(whole.gateway, _unknown_client_tiers(options, whole.tiers))
+        _report(whole.gateway, _same_callers_and_rules(options))
+        _report(whole.gateway, _unknown_tiers_of_callers(options, whole.tiers))
 
 
 def _report(section: Section[Any], problems: Iterator[Problem]) -> None:
@@ -103,11 +103,16 @@ def _unknown_priorities(routes: Section[Route], tiers: Section[Tier]) -> Iterato
             yield _unknown((*path, "priority"), name, known, "tier")
 
 
-def _unknown_client_tiers(options: GatewayOptions, tiers: Section[Tier]) -> Iterator[Problem]:
+def _unknown_tiers_of_callers(options: GatewayOptions, tiers: Section[Tier]) -> Iterator[Problem]:
     known = set(tiers.names.values())
-    for index, client in enumerate(options.auth.clients if tiers.readable else ()):
-        if client.tier not in known:
-            yield _unknown(("auth", "clients", index, "tier"), client.tier, known, "tier")
+    callers: dict[str, Sequence[Client | ApiKey]] = {
+        "clients": options.auth.clients,
+        "api_keys": options.auth.api_keys,
+    }
+    for key, entries in callers.items() if tiers.readable else ():
+        for index, entry in enumerate(entries):
+            if entry.tier not in known:
+                yield _unknown(("auth", key, index, "tier"), entry.tier, known, "tier")
 
 
 def _unknown(path: KeyPath, name: str, known: set[str], noun: str) -> Problem:
@@ -138,11 +143,18 @@ def _floors_beyond_all(tiers: Section[Tier]) -> Iterator[Problem]:
         )
 
 
-def _same_clients_and_rules(options: GatewayOptions) -> Iterator[Problem]:
+def _same_callers_and_rules(options: GatewayOptions) -> Iterator[Problem]:
     clients = [client.id for client in options.auth.clients]
+    keys = [key.id for key in options.auth.api_keys]
+    hashes = [key.key_hash for key in options.auth.api_keys]
     rules = [rule.name for rule in options.rate_limits]
     for index in _repeated(clients):
         yield Problem(("auth", "clients", index, "id"), "the id of another client", "each id once")
+    for index in _repeated(keys):
+        yield Problem(("auth", "api_keys", index, "id"), "the id of another key", "each id once")
+    for index in _repeated(hashes):
+        found = "the hash of another key"
+        yield Problem(("auth", "api_keys", index, "key_hash"), found, "each key once")
     for index in _repeated(rules):
         yield Problem(("rate_limits", index, "name"), "the name of another rule", "each name once")
 

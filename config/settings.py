@@ -29,6 +29,8 @@ from config.faults import ConfigError, Fault, shown
 _PREFIX = "GATEWAY_"
 _FILE = "_FILE"
 _LAST_LINE_BREAK = re.compile(r"\r?\n\Z")
+# PEM, OpenSSH, a JWK or a set of them.
+_PUBLIC = re.compile(r"\s*(-----BEGIN |(ssh|ecdsa|sk)-\S+ AAAA|\{.*\"(kty|keys)\")", re.DOTALL)
 _LARGEST_FILE = 64 * 1024  # bytes
 SHORTEST_KEY = 32  # bytes: a key for HS256 is at least as long as its hash, RFC 7518 section 3.2
 
@@ -63,6 +65,21 @@ _HttpUrl = Annotated[
     SecretStr, AfterValidator(_url_of("http", "https")), _words("an http:// or https:// URL")
 ]
 _Token = Annotated[SecretStr, Field(min_length=1), _words("text that is not empty")]
+
+
+def _no_public_key(value: SecretStr) -> SecretStr:
+    """What everybody may know makes no shared secret (RFC 8725 section 3.1)."""
+    if _PUBLIC.match(value.get_secret_value()):
+        raise ValueError("a public key")
+    return value
+
+
+_SharedSecret = Annotated[
+    SecretStr,
+    Field(min_length=1),
+    AfterValidator(_no_public_key),
+    _words("a shared secret; public keys are for auth.public_keys in gateway.yaml"),
+]
 _OnOff = Annotated[
     bool,
     BeforeValidator(lambda value: {"on": True, "off": False}.get(value, value)),
@@ -88,7 +105,7 @@ class Settings(BaseSettings):
     amqp_lane: _OnOff = True  # off: requests and replies too go by way of aio-pika
     redis_url: _RedisUrl | None = None
     elasticsearch_url: _HttpUrl | None = None
-    jwt_secret: _Token | None = None
+    jwt_secret: _SharedSecret | None = None
     admin_token: _Token | None = None
     otlp_endpoint: _HttpUrl | None = None
     log_level: _LogLevel = "INFO"

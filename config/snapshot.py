@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from config.models import DEFAULT_TIERS, GatewayOptions, Route, Service, Tier, Transform
 
@@ -10,7 +11,8 @@ from config.models import DEFAULT_TIERS, GatewayOptions, Route, Service, Tier, T
 class Snapshot:
     """Everything the operator said, checked as a whole.
 
-    A request lives and dies under the one it came with.
+    A request lives and dies under the one it came with. ``public_keys`` are the contents of the
+    files that ``auth.public_keys`` names, PEM; ``directory`` is where such files are looked for.
     """
 
     routes: tuple[Route, ...]
@@ -18,4 +20,6 @@ class Snapshot:
     transforms: tuple[Transform, ...] = ()
     tiers: Mapping[str, Tier] = field(default_factory=lambda: dict(DEFAULT_TIERS))
     options: GatewayOptions = field(default_factory=GatewayOptions)
+    public_keys: tuple[bytes, ...] = ()
+    directory: Path = Path()
     version: int = 1

@@ -24,12 +24,14 @@ from config.paths import BadPattern, pattern_parameters
 _SIZE = re.compile(r"([0-9]{1,12}) *(B|KiB|MiB|GiB)?")
 _SIZE_UNITS = {None: 1, "B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 _PLAIN_URL = re.compile(r"https?://[^\s/?#@\\]+(/[^\s?#\\]*)?")
-_WEB_URL = re.compile(r"https?://[^\s/?#@\\]+([/?][^\s#\\]*)?")
 # As browsers serialise them (HTML standard): small letters, no default port, no path. A first label
 # `*` makes a pattern.
 _ORIGIN = re.compile(
     r"\*|null|(?!https://.*:443$)(?!http://.*:80$)[a-z][a-z0-9+.-]*://"
     r"((\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])(:[1-9][0-9]{0,4})?"
+)
+_JWKS_URL = re.compile(
+    r"(https://[^\s/?#@\\]+|http://(127(\.[0-9]{1,3}){3}|\[::1\]|localhost)(:[0-9]+)?)([/?][^\s#\\]*)?"
 )
 _DAY = 86_400
 
@@ -157,10 +159,21 @@ PlainUrl = Annotated[
     _matches(_PLAIN_URL),
     _words("an http:// or https:// URL without user, query and fragment"),
 ]
-WebUrl = Annotated[
+# Whoever can change what comes from there makes the keys: over a network only with TLS.
+JwksUrl = Annotated[
     HttpUrl,
-    _matches(_WEB_URL),
-    _words("an http:// or https:// URL without user and fragment"),
+    _matches(_JWKS_URL),
+    _words("an https:// URL without user and fragment, or an http:// one of this very machine"),
+]
+FilePath = Annotated[
+    str,
+    Field(pattern=r"^[^\x00]+$", max_length=4096),
+    _words("the path of a file, from the configuration directory on"),
+]
+Sha256 = Annotated[
+    str,
+    Field(pattern=r"^[0-9a-f]{64}$"),
+    _words("a SHA-256 in 64 digits and letters a to f"),
 ]
 Origin = Annotated[
     str,

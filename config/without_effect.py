@@ -27,7 +27,7 @@ _GATEWAY = {
     "admission": "admission",
     "audit": "audit",
 }
-_AUTH = {"jwks_url": "jwks_url", "clients": "clients"}
+_AUTH = {"clients": "clients"}
 
 
 def without_effect(snapshot: Snapshot) -> list[str]:

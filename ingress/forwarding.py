@@ -4,6 +4,7 @@ What concerns one connection only is taken off, what the gateway alone may say i
 else passes in its order, with its duplicates and its spelling. Authorization passes too.
 """
 
+from collections.abc import Collection
 from enum import Enum, auto
 from string import ascii_lowercase, ascii_uppercase
 from urllib.parse import quote
@@ -59,10 +60,13 @@ _PLAIN_IN_SUBJECT = _PLAIN_IN_ROLES + ","
 
 
 class Forwarding:
-    """Makes the header fields for upstreams."""
+    """Makes the header fields for upstreams; ``withheld`` are names of fields that don't pass."""
 
-    def __init__(self, origins: Origins) -> None:
+    def __init__(self, origins: Origins, withheld: Collection[str] = ()) -> None:
         self._origins = origins
+        dropped = {name.encode().translate(_FOLD): _Rule.DROP for name in withheld}
+        self._from_trusted_proxy = _FROM_TRUSTED_PROXY | dropped
+        self._from_anybody = _FROM_ANYBODY | dropped
         self._identities: dict[Principal, Headers] = {}
 
     def request_headers(
@@ -71,7 +75,7 @@ class Forwarding:
         """All fields but Host, lengths and deadline. Raises Refused (400)."""
         host = request.headers.get("Host") or ""
         origin = self._origins.of(request.peer, request.scheme, host)
-        rules = _FROM_TRUSTED_PROXY if origin.trusted else _FROM_ANYBODY
+        rules = self._from_trusted_proxy if origin.trusted else self._from_anybody
         kept, aside = _sort(request.raw_headers, rules)
         if aside and (options := _connection_options(aside)):
             kept = [pair for pair in kept if pair[0].lower() not in options]

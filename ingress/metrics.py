@@ -40,6 +40,9 @@ class IngressListener(ExchangeListener, LimitListener):
     def request_finished(self, event: RequestFinished) -> None:
         """A request has its answer, or its client left."""
 
+    def keys_fetched(self, good: bool) -> None:
+        """Keys were fetched from auth.jwks_url, or could not be."""
+
 
 class _Kept(dict[Key, Child]):
     """Children by their labels, made once each: ``labels()`` costs more than counting."""
@@ -76,6 +79,12 @@ class IngressMetrics(IngressListener):
         publishing = Counter(
             "ingress_not_accepted",
             "Requests that the broker did not take, or may not have taken.",
+            ["result"],
+            registry=registry,
+        )
+        self._key_fetches = Counter(
+            "ingress_key_fetches",
+            "Fetches of keys from auth.jwks_url; after a failed one the last good keys serve.",
             ["result"],
             registry=registry,
         )
@@ -117,6 +126,10 @@ class IngressMetrics(IngressListener):
             self._seconds[event.service, event.tier].observe(event.seconds)
         if event.problem:
             self._problems[event.problem].inc()
+
+    def keys_fetched(self, good: bool) -> None:
+        """Count it by how it ended."""
+        self._key_fetches.labels("good" if good else "failed").inc()
 
     def not_accepted(self, result: Published) -> None:
         """Count it by how publishing ended."""

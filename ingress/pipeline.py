@@ -16,12 +16,13 @@ from config.snapshot import Snapshot
 from ingress.deadline import timeout_for
 from ingress.exchange import Exchange
 from ingress.forwarding import Forwarding
+from ingress.identity.identity import Identity
 from ingress.limits.allowance import Store
 from ingress.limits.embedded import EmbeddedStore
 from ingress.metrics import IngressListener, RequestFinished
 from ingress.origin import Origins
 from ingress.paths import split_target
-from ingress.policies.authentication import DEFAULT_TIER, Authenticator
+from ingress.policies.authentication import API_KEY_FIELD, DEFAULT_TIER, Authenticator
 from ingress.policies.authorization import authorize
 from ingress.policies.cors import CorsPolicy, Preflight, cors_policy, read_preflight
 from ingress.policies.ip_filter import IpFilter, ip_filter
@@ -44,17 +45,21 @@ class _Rules:
     def __init__(
         self,
         snapshot: Snapshot,
-        secret: str | None,
+        identity: Identity,
         clock: Callable[[], float],
         limits: Store,
     ) -> None:
+        options = snapshot.options
         self.version = snapshot.version
         self.router = Router(snapshot)
-        self.authenticator = Authenticator(snapshot.options.auth, secret, snapshot.tiers, clock)
-        self.origins = Origins(snapshot.options.trusted_proxies)
-        self.forwarding = Forwarding(self.origins)
-        self.ip_filter = ip_filter(snapshot.options.ip_filter)
-        self.cors = cors_policy(snapshot.options.cors)
+        self.authenticator = Authenticator(
+            options.auth, snapshot.tiers, identity.keyring(snapshot), clock
+        )
+        self.origins = Origins(options.trusted_proxies)
+        withheld = [API_KEY_FIELD] if options.auth.api_keys else []
+        self.forwarding = Forwarding(self.origins, withheld)
+        self.ip_filter = ip_filter(options.ip_filter)
+        self.cors = cors_policy(options.cors)
         rate_limiting = RateLimiting(snapshot, limits, self.origins.client)
         self.rate_limiting = None if rate_limiting.idle else rate_limiting
 
@@ -75,8 +80,8 @@ class _Visit:
 class Pipeline:
     """Answers requests under the current snapshot; ``use`` sets the next one.
 
-    ``secret`` is what tokens are signed with; ``limits`` keeps what callers have used, by default
-    in this process. ``clock`` gives Unix seconds, ``monotonic`` measures.
+    ``identity`` has the keys; ``limits`` keeps what callers have used, by default in this process.
+    ``clock`` gives Unix seconds, ``monotonic`` measures.
     """
 
     def __init__(
@@ -84,7 +89,7 @@ class Pipeline:
         snapshot: Snapshot,
         exchange: Exchange,
         *,
-        secret: str | None,
+        identity: Identity,
         request_ids: RequestIds,
         limits: Store | None = None,
         listener: IngressListener | None = None,
@@ -92,7 +97,7 @@ class Pipeline:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._exchange = exchange
-        self._secret = secret
+        self._identity = identity
         self._request_ids = request_ids
         self._limits = EmbeddedStore() if limits is None else limits
         self._listener = listener or IngressListener()
@@ -102,7 +107,7 @@ class Pipeline:
 
     def use(self, snapshot: Snapshot) -> None:
         """From the next request on, serve under this snapshot."""
-        self._rules = _Rules(snapshot, self._secret, self._clock, self._limits)
+        self._rules = _Rules(snapshot, self._identity, self._clock, self._limits)
 
     async def handle(self, request: Request) -> Response:
         """The one response to a request, whatever happens. Raises nothing but CancelledError."""
@@ -155,8 +160,10 @@ class Pipeline:
         rules = self._rules
         route, captured = rules.router.match(request.method, path)
         self._enter(route, request, visit)
-        principal = request.principal or rules.authenticator.authenticate(
-            request.headers.get("Authorization"), required=route.auth_required
+        principal = (
+            request.principal
+            or rules.authenticator.recall(request.headers)
+            or await rules.authenticator.authenticate(request.headers, required=route.auth_required)
         )
         visit.tier = route.tier or (principal.tier if principal else DEFAULT_TIER)
         if principal is not None:

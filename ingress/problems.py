@@ -138,6 +138,7 @@ _MEANINGS = {
     ProblemType.UPSTREAM_PROTOCOL: "What the service answered is no HTTP, or not of its length.",
     ProblemType.OUTCOME_UNKNOWN: "It may have been executed. It was not repeated.",
     ProblemType.DELIVERY_LIMIT: "It was tried several times, and what handled it died each time.",
+    ProblemType.KEYS_UNAVAILABLE: "No keys to check tokens with were fetched yet. Come back later.",
     ProblemType.QUEUE_FULL: "As many requests as may wait are waiting. Come back later.",
     ProblemType.BROKER_UNAVAILABLE: "Requests can't be passed on at the moment. Come back later.",
     ProblemType.NO_INSTANCE: "No instance of the service is known and well. Come back later.",

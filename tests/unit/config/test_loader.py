@@ -51,7 +51,7 @@ def test_two_files_are_enough(snapshot: Snapshot) -> None:
 def test_files_of_comments_alone_are_empty(tmp_path: Path) -> None:
     """A file with nothing in it says nothing."""
     empty = dict.fromkeys(("routes", "services", "transforms", "tiers", "gateway"), "# later\n")
-    assert load(write(tmp_path, **empty)) == Snapshot(routes=(), services={})
+    assert load(write(tmp_path, **empty)) == Snapshot((), {}, directory=tmp_path)
 
 
 def test_every_key_of_a_route_is_understood(tmp_path: Path) -> None:
@@ -202,3 +202,33 @@ class TestReplace:
         """The nearest kind is suggested."""
         with pytest.raises(ConfigError, match=r'"route", allowed: routes \(the nearest\)'):
             replace(snapshot, "route", [])
+
+
+class TestPublicKeys:
+    """PEM files that gateway.yaml names."""
+
+    @pytest.fixture
+    def directory(self, tmp_path: Path) -> Path:
+        """A configuration with one key, named from its directory on."""
+        pem = Path(__file__).parent / "faults" / "public_key_without_algorithm" / "keys" / "a.pem"
+        (tmp_path / "a.pem").write_bytes(pem.read_bytes())
+        gateway = "auth: {algorithms: [ES256], public_keys: [a.pem]}"
+        return write(tmp_path, routes="", services=SERVICES, gateway=gateway)
+
+    def test_the_contents_are_in_the_snapshot(self, directory: Path) -> None:
+        """So that requests under it need no file any more."""
+        assert load(directory).public_keys == ((directory / "a.pem").read_bytes(),)
+
+    def test_absolute_paths(self, directory: Path) -> None:
+        """A path from the root on is taken as it is."""
+        options = {"algorithms": ["ES256"], "public_keys": [str(directory / "a.pem")]}
+        before = load(directory)
+        assert replace(before, "gateway", {"auth": options}).public_keys == before.public_keys
+
+    def test_later_configurations_read_the_files_again(self, directory: Path) -> None:
+        """From the same directory; a file that is gone by then is a fault."""
+        before = load(directory)
+        assert replace(before, "services", []).public_keys == before.public_keys
+        (directory / "a.pem").unlink()
+        with pytest.raises(ConfigError, match=r'public_keys\[0\]: found "a.pem", which is no read'):
+            replace(before, "services", [])

@@ -156,6 +156,24 @@ def test_a_secret_in_the_place_of_its_path_is_not_told(monkeypatch: pytest.Monke
     assert "hunter2" not in faults_of()
 
 
+@pytest.mark.parametrize(
+    "known",
+    [
+        "-----BEGIN PUBLIC KEY-----\nhunter2\n-----END PUBLIC KEY-----",
+        "\n-----BEGIN CERTIFICATE-----\nhunter2",
+        "ssh-rsa AAAAB3hunter2",
+        "ecdsa-sha2-nistp256 AAAAEhunter2",
+        '{"kty": "RSA", "n": "hunter2"}',
+        '{\n "keys": [{"kid": "hunter2"}]}',
+    ],
+)
+def test_what_everybody_may_know_is_no_secret(known: str) -> None:
+    """A public key there would let anybody sign tokens with it."""
+    faults = faults_of(jwt_secret=known)
+    assert "GATEWAY_JWT_SECRET: found ***, allowed: a shared secret; public keys are for" in faults
+    assert "hunter2" not in faults
+
+
 @pytest.mark.parametrize(("secret", "short"), [("é" * 16, False), ("é" * 15 + "x", True)])
 def test_a_secrets_length_is_counted_in_bytes(secret: str, short: bool) -> None:
     """RFC 7518 speaks of the key's bits, not of characters."""

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from config.values import Network, Origin, PlainUrl, Size, WebUrl
+from config.values import JwksUrl, Network, Origin, PlainUrl, Size
 
 
 def accepts(kind: Any, value: object) -> bool:
@@ -113,7 +113,32 @@ def test_what_is_no_plain_url(url: object) -> None:
     assert not accepts(PlainUrl, url)
 
 
-def test_web_urls_may_have_a_query() -> None:
-    """Key sets are published under such URLs."""
-    assert accepts(WebUrl, "https://login.example/keys?policy=1")
-    assert not accepts(WebUrl, "https://u:p@login.example/keys")
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://login.example/keys?policy=1",
+        "https://login.example:8443",
+        *(
+            "http://127.0.0.1:8080/keys",
+            "http://127.9.9.9/",
+            "http://[::1]/k",
+            "http://localhost/k",
+        ),
+    ],
+)
+def test_urls_of_key_sets(url: str) -> None:
+    """With TLS from anywhere, without it from this machine alone."""
+    assert accepts(JwksUrl, url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("https://u:p@login.example/keys", "https://login.example/#k", "https://", "file:///k"),
+        *("http://login.example/keys", "http://10.0.0.1/keys", "http://localhost.example/keys"),
+        *("http://127.0.0.1.example/keys", "http://127.0.0.1@login.example/", "http://[::2]/"),
+    ],
+)
+def test_what_is_no_url_of_a_key_set(url: str) -> None:
+    """Who stands between could give out keys of their own."""
+    assert not accepts(JwksUrl, url)

@@ -217,3 +217,15 @@ def test_caches_are_bounded() -> None:
 def test_no_alias_of_identity_passes(name: bytes) -> None:
     """No spelling that a server could fold into X-User-Id gets through."""
     assert b"spoofed" not in {value for _, value in forwarded((name, b"spoofed"))}
+
+
+@pytest.mark.parametrize("name", [b"X-API-Key", b"x-api-key", b"X_API_Key", b"X-Api_key"])
+@pytest.mark.parametrize("trusted", [(), PROXIES])
+def test_withheld_fields(name: bytes, trusted: tuple[ipaddress.IPv4Network, ...]) -> None:
+    """What is for the gateway alone goes no further, in no spelling; unless withheld it passes."""
+    request = make_request(headers=(HOST, (name, b"k"), (b"X-API", b"1")))
+    kept = Forwarding(Origins(trusted), ["X-API-Key"]).request_headers(request, None, "id-1")
+    assert (values(kept, name), values(kept, b"X-API")) == ([], [b"1"])
+    assert values(Forwarding(Origins(trusted)).request_headers(request, None, "id-1"), name) == [
+        b"k"
+    ]

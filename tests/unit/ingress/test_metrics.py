@@ -67,3 +67,14 @@ def test_news_of_the_exchange() -> None:
     assert registry.get_sample_value("ingress_not_accepted_total", full) == 1
     assert registry.get_sample_value("ingress_published_again_total") == 1
     assert registry.get_sample_value("ingress_replies_unmatched_total") == 1
+
+
+def test_fetches_of_keys() -> None:
+    """Good ones and failed ones are counted apart."""
+    registry = CollectorRegistry()
+    metrics = IngressMetrics(registry)
+    for good in (True, False, True):
+        metrics.keys_fetched(good)
+    for result, count in (("good", 2), ("failed", 1)):
+        name = "ingress_key_fetches_total"
+        assert registry.get_sample_value(name, {"result": result}) == count

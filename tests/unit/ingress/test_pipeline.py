@@ -21,6 +21,7 @@ from broker.topology import RequestQueue
 from config.models import DEFAULT_TIERS, Auth, GatewayOptions, Route, Service
 from config.snapshot import Snapshot
 from ingress.exchange import Exchange
+from ingress.identity.identity import Identity
 from ingress.metrics import IngressListener, RequestFinished
 from ingress.pipeline import Pipeline
 from ingress.problems import Refused
@@ -90,7 +91,7 @@ async def gateway() -> AsyncIterator[Gateway]:
     async with EmbeddedBroker() as broker, Exchange(broker, "n1") as exchange:
         made = Gateway(broker)
         made.pipeline = Pipeline(
-            snapshot(), exchange, secret=SECRET, request_ids=RequestIds(), listener=made
+            snapshot(), exchange, identity=Identity(SECRET), request_ids=RequestIds(), listener=made
         )
         for tier in DEFAULT_TIERS:
             await broker.consume(RequestQueue("s", tier, 100), 10, made.take)

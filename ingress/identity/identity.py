@@ -1,0 +1,110 @@
+"""What authentication needs for as long as a process runs: its keys, those that are fetched too."""
+
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Self
+
+from config.models import Auth
+from config.snapshot import Snapshot
+from ingress.identity.fetching import fetch as fetch_over_http
+from ingress.identity.jwks import Fetch, RemoteKeys, Timing
+from ingress.identity.keyring import Keyring
+from ingress.identity.keys import Key, KeySet, pem_key, secret_key
+from ingress.identity.signatures import SignatureChecker
+from ingress.metrics import IngressListener
+
+
+class Identity:
+    """Makes the keyring for each configuration; an async context manager.
+
+    While it is entered, keys are fetched for the keyring that was made last. Without ``secret`` no
+    HMAC is ever good. ``monotonic`` measures seconds, ``jitter`` gives numbers from 0 to 1.
+    """
+
+    def __init__(
+        self,
+        secret: str | None,
+        *,
+        listener: IngressListener | None = None,
+        fetch: Fetch = fetch_over_http,
+        timing: Timing | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._secret = secret
+        self._listener = listener or IngressListener()
+        self._fetch = fetch
+        self._timing = timing or Timing()
+        self._monotonic = monotonic
+        self._jitter = jitter
+        self._checker = SignatureChecker(monotonic)
+        self._keyring = Keyring(KeySet(), self._checker)
+        self._made_for: object = None
+        self._remote: RemoteKeys | None = None
+        self._fetched_for: object = None
+        self._entered = False
+
+    async def __aenter__(self) -> Self:
+        self._entered = True
+        if self._remote is not None:
+            self._remote.start()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        self._entered = False
+        if self._remote is not None:
+            self._remote.stop()
+
+    @property
+    def ready(self) -> bool | None:
+        """Whether the fetched keys are there; None where there are none to fetch."""
+        return None if self._remote is None else self._remote.keys is not None
+
+    async def available(self) -> None:
+        """Wait until the fetched keys are there, if there are any to fetch."""
+        while self._remote is not None and self._remote.keys is None:
+            await self._remote.available.wait()
+
+    def keyring(self, snapshot: Snapshot) -> Keyring:
+        """The keyring for a configuration: the one there is, where nothing it rests on changed.
+
+        Else a new one, that knows no verified tokens yet.
+        """
+        auth = snapshot.options.auth
+        made_for = (auth, snapshot.public_keys, tuple(snapshot.tiers))
+        if made_for != self._made_for:
+            self._fetch_for(auth)
+            keys = KeySet(self._at_hand(auth, snapshot.public_keys))
+            self._keyring = Keyring(keys, self._checker, self._remote)
+            self._made_for = made_for
+        return self._keyring
+
+    def _at_hand(self, auth: Auth, pems: Iterable[bytes]) -> Iterator[Key]:
+        if self._secret:
+            yield secret_key(self._secret, auth.algorithms)
+        for pem in pems:
+            yield pem_key(pem, auth.algorithms)
+
+    def _fetch_for(self, auth: Auth) -> None:
+        """Go over to another URL; keys from the same one stay, for it may be away now."""
+        fetched_for = (auth.jwks_url, auth.algorithms)
+        if fetched_for == self._fetched_for:
+            return
+        if self._remote is not None:
+            self._remote.stop()
+        self._remote = self._remote_keys(auth) if auth.jwks_url else None
+        self._fetched_for = fetched_for
+        if self._remote is not None and self._entered:
+            self._remote.start()
+
+    def _remote_keys(self, auth: Auth) -> RemoteKeys:
+        return RemoteKeys(
+            str(auth.jwks_url),
+            auth.algorithms,
+            fetch=self._fetch,
+            timing=self._timing,
+            listener=self._listener,
+            monotonic=self._monotonic,
+            jitter=self._jitter,
+        )
