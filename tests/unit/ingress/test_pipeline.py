@@ -435,7 +435,7 @@ async def test_a_catch_all_does_not_get_reserved_paths() -> None:
     services = {"s": Service(name="s", base_url="http://s")}
     async with EmbeddedBroker() as broker, Exchange(broker, "n1") as exchange:
         rules = Snapshot(routes=everything, services=services)
-        made = Pipeline(rules, exchange, secret=None, request_ids=RequestIds())
+        made = Pipeline(rules, exchange, identity=Identity(None), request_ids=RequestIds())
         for target in ("/auth/token", "/requests/1", "/auth//x"):
             response = await made.handle(make_request("POST", target, (HOST,)))
             assert problem(response) == "no-route"
