@@ -14,7 +14,7 @@ from typing import NoReturn
 from bench.install import NotInstallableError
 from bench.processes import Processes
 from bench.report import Table, machine
-from bench.scenarios import http, memory, request_reply, routes
+from bench.scenarios import door, http, memory, request_reply, routes
 from bench.stage import Options, Stage
 
 _RESULTS = Path(__file__).parent / "results"
@@ -31,6 +31,7 @@ class Scenario:
 SCENARIOS = {
     "http": Scenario(http.ROWS, http.run),
     "request-reply": Scenario(request_reply.ROWS, request_reply.run),
+    "door": Scenario(door.ROWS, door.run),
     "routes": Scenario(routes.ROWS, routes.run),
     "memory": Scenario(memory.ROWS, memory.run),
 }

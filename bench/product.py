@@ -39,6 +39,8 @@ class Product:
         upstream: str,
         routes: Sequence[Mapping[str, Any]] = ROUTES,
         max_calls: int = 256,
+        gateway: Mapping[str, Any] | None = None,
+        tiers: Mapping[str, Any] | None = None,
     ) -> None:
         self._stage = stage
         self._processes = processes
@@ -47,22 +49,28 @@ class Product:
         self._write(
             routes=[{"timeout": _TIMEOUT, **route} for route in routes],
             services=[_service(name, upstream, max_calls) for name in _services(routes)],
-            tiers=_TIERS,
+            tiers={**_TIERS, **(tiers or {})},
             gateway={
                 "limits": {"max_connections": _ROOM, "body_timeout": _TIMEOUT},
                 "admission": {"max_wait": _TIMEOUT},
                 "drain": {"delay": 0, "timeout": 5},
+                **(gateway or {}),
             },
         )
 
-    def separate(self, *, lane: bool = True, path: str = PATH) -> Target:
-        """Ingress and dispatcher as two processes over RabbitMQ."""
+    def separate(
+        self, *, lane: bool = True, path: str = PATH, redis: tuple[str, Process] | None = None
+    ) -> Target:
+        """Ingress and dispatcher as two processes over RabbitMQ; with a Redis, if one is given."""
         url, broker = self._stage.rabbitmq
         env = {"GATEWAY_AMQP_URL": url, "GATEWAY_AMQP_LANE": "on" if lane else "off"}
-        back = self._start("dispatcher", [], env)
+        parts = {"broker": broker}
+        if redis is not None:
+            env["GATEWAY_REDIS_URL"], parts["redis"] = redis
+        parts["back"] = self._start("dispatcher", [], env)
         public = free_port()
-        front = self._start("ingress", ["--host", "127.0.0.1", "--port", str(public)], env)
-        parts = {"broker": broker, "front": front, "back": back}
+        address = ["--host", "127.0.0.1", "--port", str(public)]
+        parts["front"] = self._start("ingress", address, env)
         return Target(f"http://127.0.0.1:{public}{path}", parts, self._headers)
 
     def embedded(self, path: str = PATH) -> Target:
@@ -89,7 +97,11 @@ class Product:
     @cached_property
     def _headers(self) -> dict[str, str]:
         made = subprocess.run(
-            [*_GATEWAY, "token", "--subject", "bench", "--tier", TIER, "--ttl", "86400"],
+            [
+                *_GATEWAY,
+                *["token", "--subject", "bench", "--role", "user", "--ttl", "86400", "--tier"],
+                TIER,
+            ],
             env={**os.environ, "GATEWAY_JWT_SECRET": self._secret},
             capture_output=True,
             text=True,

@@ -7,6 +7,7 @@ from pathlib import Path
 from bench.nginx import start_upstream
 from bench.processes import Process, Processes
 from bench.rabbitmq import start_rabbitmq
+from bench.redis import start_redis
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,11 @@ class Stage:
     def rabbitmq(self) -> tuple[str, Process]:
         """URL and process of the one RabbitMQ node. Raises NotInstallableError."""
         return start_rabbitmq(self._processes, self.folder / "rabbitmq")
+
+    @cached_property
+    def redis(self) -> tuple[str, Process]:
+        """URL and process of the one Redis. Raises NotInstallableError."""
+        return start_redis(self._processes, self.folder / "redis")
 
     @cached_property
     def upstream(self) -> str:
