@@ -172,6 +172,7 @@ class Route(Model):
     service: Annotated[Name, Field(description="the name of a service")]
     auth_required: Flag = True
     rate_limit: _RateLimitOrNumber = None
+    rate_limit_cost: Annotated[PositiveCount, Field(le=1_000_000)] = 1
     timeout: Seconds = 30.0
     retry_count: Annotated[WholeNumber | None, Field(ge=0, le=20)] = None
     name: Annotated[str, Field(max_length=200)] = ""
@@ -508,6 +509,7 @@ class GatewayOptions(Model):
     cors: Cors | None = None
     limits: Limits = Limits()
     rate_limits: tuple[RateLimitRule, ...] = ()
+    x_ratelimit_fields: Flag = False
     admission: Admission = Admission()
     drain: Drain = Drain()
     audit: Audit = Audit()

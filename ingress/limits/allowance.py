@@ -46,9 +46,13 @@ class Allowance:
         """Seconds until nothing is used any more."""
         return self._seconds(level)
 
+    def units(self, cost: int) -> int:
+        """What a request takes that counts for so many; no more than all of the allowance."""
+        return min(cost * REQUEST, self.room)
+
     def until_fits(self, level: int, cost: int) -> float:
-        """Seconds until so many requests may be made at once; 0 if they may be now."""
-        return self._seconds(max(0, level + cost * REQUEST - self.room))
+        """Seconds until such a request may be made; 0 if it may be now."""
+        return self._seconds(max(0, level + self.units(cost) - self.room))
 
     def _seconds(self, units: int) -> float:
         return -(-units // self.per_minute) / _SECOND  # whole microseconds, never too few
@@ -86,5 +90,6 @@ class Store(Protocol):
     async def check(self, charges: Sequence[Charge], cost: int = 1) -> Outcome:
         """Count a request under all of its charges, or, if one does not fit, under none.
 
+        It counts for ``cost`` requests; where that is more than the whole allowance, for all of it.
         Raises StoreUnavailable.
         """

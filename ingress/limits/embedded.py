@@ -4,7 +4,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
-from ingress.limits.allowance import REQUEST, Charge, Outcome
+from ingress.limits.allowance import Charge, Outcome
 
 _MAX_KEYS = 100_000
 _LOOKED_AT = 2  # old keys for each new one
@@ -34,17 +34,16 @@ class EmbeddedStore:
     async def check(self, charges: Sequence[Charge], cost: int = 1) -> Outcome:
         """Count a request under all of its charges, or, if one does not fit, under none."""
         now = self._clock()
-        units = cost * REQUEST
         levels = []
         fits = True
         for key, allowance in charges:
             level = self._level(key, allowance.per_minute, now)
             levels.append(level)
-            if level + units > allowance.room:
+            if level + allowance.units(cost) > allowance.room:
                 fits = False
         if fits:
             for index, (key, allowance) in enumerate(charges):
-                levels[index] += units
+                levels[index] += allowance.units(cost)
                 self._put(key, now, levels[index], allowance.per_minute)
         return Outcome(fits, charges, levels)
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from math import ceil
 from urllib.parse import quote
 
+from broker.messages import Headers
 from ingress.limits.allowance import Charge, Outcome
 
 _WINDOW = 60  # seconds
@@ -21,6 +22,26 @@ def policy_field(charges: Iterable[Charge]) -> tuple[bytes, bytes]:
     """What holds: the quota ``q`` in a window ``w``; burst comes on top of it."""
     policies = [b"%b;q=%d;w=%d" % (a.name, a.per_minute, _WINDOW) for _, a in charges]
     return (b"RateLimit-Policy", b", ".join(policies))
+
+
+def legacy_fields(outcome: Outcome) -> Headers:
+    """X-RateLimit-Limit, -Remaining and -Reset of the tightest limit, as Envoy sends them.
+
+    No standard says what they mean: here they are requests a minute, requests that may follow at
+    once, and seconds until nothing is used any more.
+    """
+    (_, allowance), level = min(
+        zip(outcome.charges, outcome.levels, strict=True),
+        key=lambda each: (
+            each[0].allowance.remaining(each[1]),
+            -each[0].allowance.until_more(each[1]),
+        ),
+    )
+    return (
+        (b"X-RateLimit-Limit", b"%d" % allowance.per_minute),
+        (b"X-RateLimit-Remaining", b"%d" % allowance.remaining(level)),
+        (b"X-RateLimit-Reset", b"%d" % ceil(allowance.until_whole(level))),
+    )
 
 
 def state_field(outcome: Outcome, cost: int = 1) -> tuple[bytes, bytes]:

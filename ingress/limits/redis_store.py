@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from ingress.limits.allowance import Charge, Outcome, StoreUnavailable
 from ingress.redis_link import RedisLink, RedisUnavailable, Script, pack
 
-# KEYS: one for each charge. ARGV: how many requests; then for each charge, its rate (units a
-# microsecond, which is requests a minute) and its room (units). The clock is that of Redis, in
-# microseconds. A level is kept with the time that it was taken at, as long as it takes to drain.
+# KEYS: one for each charge. ARGV: for how many requests it counts; then for each charge, its rate
+# (units a microsecond, which is requests a minute) and its room (units). The clock is Redis's own,
+# in microseconds. A level is kept with the time that it was taken at, until it has drained.
 # Returns whether all fit (1 or 0), and the levels after that. Doubles are exact up to 2^53 units,
 # an allowance of 150,000,000.
 GCRA = Script("""
@@ -24,10 +24,10 @@ for i, key in ipairs(KEYS) do
     level = math.max(0, before - math.max(0, now - at) * rate)
   end
   answer[i + 1] = level
-  if level + units > room then answer[1] = 0 end
+  if level + math.min(units, room) > room then answer[1] = 0 end
 end
 for i, key in ipairs(KEYS) do
-  local level = answer[i + 1] + units * answer[1]
+  local level = answer[i + 1] + math.min(units, tonumber(ARGV[2 * i + 1])) * answer[1]
   answer[i + 1] = level
   if level > 0 then
     local drained = math.ceil(level / tonumber(ARGV[2 * i]) / 1000)

@@ -12,7 +12,7 @@ from config.paths import REST
 from config.snapshot import Snapshot
 from ingress.addresses import Address
 from ingress.limits.allowance import Allowance, Charge, Outcome, Store, StoreUnavailable
-from ingress.limits.fields import policy_field, quoted, state_field
+from ingress.limits.fields import legacy_fields, policy_field, quoted, state_field
 from ingress.limits.keys import address_identity, identity, key
 from ingress.limits.limiter import tier_allowance
 from ingress.policies.authentication import DEFAULT_TIER
@@ -105,6 +105,7 @@ class RateLimiting:
         self._by_address = any(rule.by_address for rule in rules)
         self._of_tiers = {name: tier_allowance(name, tier) for name, tier in self._tiers.items()}
         self._of_routes = {route.label: _route_allowance(route) for route in snapshot.routes}
+        self._legacy = snapshot.options.x_ratelimit_fields
         self._plans: dict[tuple[CompiledRoute, Principal | None, Address | None], _Plan] = {}
 
     @property
@@ -129,14 +130,20 @@ class RateLimiting:
             policy = policy_field(charges)
         if not charges:
             return ()
+        cost = route.config.rate_limit_cost
         try:
-            outcome = await self._store.check(charges)
+            outcome = await self._store.check(charges, cost)
         except StoreUnavailable:
             detail = "The rate limits of this request can't be checked at the moment."
             raise Refused(ProblemType.LIMITS_UNAVAILABLE, detail) from None
+        if not outcome.charges:
+            return ()
+        fields: Headers = (policy, state_field(outcome, cost))
+        if self._legacy:
+            fields += legacy_fields(outcome)
         if not outcome.allowed:
-            raise _refusal(outcome, policy)
-        return (policy, state_field(outcome)) if outcome.charges else ()
+            raise _refusal(outcome, cost, fields)
+        return fields
 
     def _plan(self, request: Request, route: CompiledRoute, principal: Principal | None) -> _Plan:
         address = None
@@ -190,14 +197,11 @@ def _path_matcher(pattern: str) -> Callable[[str], re.Match[str] | None]:
     return re.compile("/".join(segments) + (".*" if front != pattern else "")).fullmatch
 
 
-def _refusal(outcome: Outcome, policy: tuple[bytes, bytes]) -> Refused:
-    seconds = ceil(outcome.retry_after())
-    name = min(
-        zip(outcome.charges, outcome.levels, strict=True),
-        key=lambda each: -each[0].allowance.until_fits(each[1], 1),
-    )[0].allowance
-    detail = (
-        f"The allowance {name.name.decode()} of {name.per_minute} requests a minute is used up."
-    )
-    headers = (policy, state_field(outcome))
-    return Refused(ProblemType.RATE_LIMITED, detail, headers=headers, retry_after=seconds)
+def _refusal(outcome: Outcome, cost: int, fields: Headers) -> Refused:
+    """A 429 that names the limit which refuses for the longest time."""
+    each = zip(outcome.charges, outcome.levels, strict=True)
+    (_, limit), _ = max(each, key=lambda it: it[0].allowance.until_fits(it[1], cost))
+    name, rate = limit.name.decode(), limit.per_minute
+    seconds = ceil(outcome.retry_after(cost))
+    detail = f"The allowance {name} of {rate} requests a minute is used up."
+    return Refused(ProblemType.RATE_LIMITED, detail, headers=fields, retry_after=seconds)

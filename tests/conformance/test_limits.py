@@ -54,6 +54,16 @@ async def test_all_or_nothing(store: Store) -> None:
     assert wide.allowance.remaining(outcome.levels[0]) == 7
 
 
+async def test_cost_of_more_than_there_is(store: Store) -> None:
+    """Where a request costs more than a whole allowance, it takes all of it."""
+    wide, narrow = charge(1, burst=9), charge(1, burst=1)
+    outcome = await store.check([wide, narrow], 4)
+    assert outcome.allowed
+    left = [c.allowance.remaining(level) for c, level in zip(*outcome[1:], strict=True)]
+    assert left == [6, 0]
+    assert not (await store.check([narrow], 4)).allowed
+
+
 async def test_what_remains(store: Store) -> None:
     """The outcome tells how many may follow, when it will be one more, and when all of them."""
     one = charge(2, burst=3)

@@ -2,18 +2,19 @@
 
 import re
 from pathlib import Path
+from string import Template
 
 import pytest
 import yaml
 from aiohttp import web
 
-from tests.integration.commands import configuration, started, upstream
+from tests.integration.commands import SECRET, configuration, run, started, upstream
 from tests.integration.door import connected
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "policies.md"
 ELSEWHERE = ("Authentication",)  # needs an issuer: test_authentication runs it
 TITLED = re.compile(r"^## (.+)$", re.MULTILINE)
-FENCED = re.compile(r"^```(yaml|http)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FENCED = re.compile(r"^```(yaml|http|sh)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def sections() -> dict[str, list[tuple[str, str]]]:
@@ -35,6 +36,18 @@ def exchanges(blocks: list[tuple[str, str]]) -> list[tuple[str, str]]:
     return [(request, answer) for request, answer in (text.split("\n\n") for text in texts)]
 
 
+async def tokens(blocks: list[tuple[str, str]]) -> dict[str, str]:
+    """What ``name=$(api-gateway token ...)`` gives, by name."""
+    texts = [text for language, text in blocks if language == "sh"]
+    made = {}
+    for line in "".join(texts).splitlines():
+        name, _, command = line.partition("=")
+        words = command.removeprefix("$(api-gateway ").removesuffix(")").split()
+        finished = await run(*words, jwt_secret=SECRET)
+        made[name] = finished.stdout.strip()
+    return made
+
+
 async def hello(request: web.BaseRequest) -> web.Response:
     own = {"Access-Control-Allow-Origin": "https://own"} if "Origin" in request.headers else {}
     return web.Response(text="hello", headers=own)
@@ -50,9 +63,11 @@ async def test_example(title: str, tmp_path: Path) -> None:
         for name, text in files(blocks).items():
             assert yaml.safe_load(text)
             (directory / name).write_text(text)
+        named = await tokens(blocks)
         async with started(tmp_path, "up", "--config", str(directory)) as running:
             for request, expected in exchanges(blocks):
-                head = request.replace("\n", "\r\n").encode() + b"\r\n\r\n"
+                asked = Template(request).substitute(named)
+                head = asked.replace("\n", "\r\n").encode() + b"\r\n\r\n"
                 async with connected(running.public) as client:
                     answer = await client.ask(head)
                 status_line, *fields = expected.strip().split("\n")

@@ -26,17 +26,19 @@ class Reference:
 
     def __init__(self, per_minute: int, burst: int) -> None:
         self._interval = Fraction(MINUTE, per_minute)
-        self._tolerance = self._interval * (per_minute + burst)
+        self._most = per_minute + burst
+        self._tolerance = self._interval * self._most
         self._expected = Fraction(0)
 
     def wait(self, now: int, cost: int) -> Fraction:
         """Microseconds until a request would fit."""
-        after = max(self._expected, Fraction(now)) + cost * self._interval
+        after = max(self._expected, Fraction(now)) + min(cost, self._most) * self._interval
         return max(Fraction(0), after - now - self._tolerance)
 
     def take(self, now: int, cost: int) -> None:
         """Make it."""
-        self._expected = max(self._expected, Fraction(now)) + cost * self._interval
+        taken = min(cost, self._most) * self._interval
+        self._expected = max(self._expected, Fraction(now)) + taken
 
 
 requests = st.lists(

@@ -1,7 +1,7 @@
 """What clients are told of their limits (draft-ietf-httpapi-ratelimit-headers-10)."""
 
 from ingress.limits.allowance import REQUEST, Allowance, Charge, Outcome
-from ingress.limits.fields import policy_field, quoted, state_field
+from ingress.limits.fields import legacy_fields, policy_field, quoted, state_field
 
 PRO = Charge(b"k", Allowance(quoted("pro"), 1000, 100))
 ROUTE = Charge(b"l", Allowance(quoted("GET /x"), 2))
@@ -24,6 +24,16 @@ def test_of_a_refused_request() -> None:
     outcome = Outcome(False, [PRO, ROUTE], [5 * REQUEST, REQUEST * 3 // 2])
     assert state_field(outcome) == (b"RateLimit", b'"GET /x";r=0;t=15')
     assert outcome.retry_after() == 15
+
+
+def test_the_tightest_limit_in_the_old_fields() -> None:
+    """Of two limits the one that has less left, with the seconds until it is whole again."""
+    outcome = Outcome(True, [PRO, ROUTE], [1 * REQUEST, REQUEST * 3 // 2])
+    assert legacy_fields(outcome) == (
+        (b"X-RateLimit-Limit", b"2"),
+        (b"X-RateLimit-Remaining", b"0"),
+        (b"X-RateLimit-Reset", b"45"),
+    )
 
 
 def test_names_are_quoted_strings() -> None:

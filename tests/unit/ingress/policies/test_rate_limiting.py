@@ -35,13 +35,14 @@ class Door:
         rules: list[dict[str, Any]] | None = None,
         tiers: Mapping[str, dict[str, Any]] = NO_LIMITS,
         store: Store | None = None,
+        **options: Any,
     ) -> None:
         made = [Route.model_validate({"service": "s", **r}) for r in routes or [{"path": "/*"}]]
         snapshot = Snapshot(
             tuple(made),
             {"s": Service.model_validate({"name": "s", "base_url": "http://upstream"})},
             tiers={name: Tier.model_validate(tier) for name, tier in tiers.items()},
-            options=GatewayOptions.model_validate({"rate_limits": rules or []}),
+            options=GatewayOptions.model_validate({"rate_limits": rules or [], **options}),
         )
         self._router = Router(snapshot)
         kept = EmbeddedStore(lambda: 0) if store is None else store
@@ -104,6 +105,30 @@ async def test_refusal() -> None:
         (b"RateLimit-Policy", b'"free";q=60;w=60, "ANY /x";q=2;w=60'),
         (b"RateLimit", b'"ANY /x";r=0;t=30'),
     )
+
+
+async def test_cost() -> None:
+    """A request counts for as many as its route says, under every limit; at most for all of it."""
+    routes = ({"path": "/x", "rate_limit_cost": 3}, {"path": "/y", "rate_limit_cost": 100})
+    door = Door(*routes, tiers={"FREE": {"requests_per_minute": 10}})
+    assert (await door.ask(ALICE))["RateLimit"] == '"free";r=7;t=6'
+    with pytest.raises(Refused) as caught:
+        await door.ask(ALICE, "/y")
+    assert caught.value.retry_after == 18
+    assert (await door.ask(BOB, "/y"))["RateLimit"] == '"free";r=0;t=6'
+    assert not await door.passes(BOB)
+
+
+async def test_old_fields() -> None:
+    """Where they are asked for, X-RateLimit-* are on admitted and on refused answers."""
+    door = Door({"path": "/x", "rate_limit": 1}, x_ratelimit_fields=True)
+    fields = await door.ask(ALICE)
+    told = {name: value for name, value in fields.items() if name.startswith("X-")}
+    left = {"X-RateLimit-Limit": "1", "X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "60"}
+    assert told == left
+    with pytest.raises(Refused) as caught:
+        await door.ask(ALICE)
+    assert (b"X-RateLimit-Remaining", b"0") in caught.value.headers
 
 
 async def test_customers_share() -> None:
