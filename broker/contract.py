@@ -5,10 +5,11 @@ more than the hop itself. Every callback runs on the event loop, never inside th
 it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from enum import Enum, auto
 from typing import Protocol, Self
 
+from broker.events import Event, Kind
 from broker.messages import Envelope, Reply
 from broker.topology import RequestQueue
 
@@ -72,6 +73,7 @@ class Consumer(Protocol):
 OnPublished = Callable[[Published], None]
 OnDelivery = Callable[[Delivery], None]
 OnReply = Callable[[Reply], None]
+OnEvent = Callable[[Event], None]
 OnState = Callable[[ConnectionState], None]
 
 
@@ -120,6 +122,20 @@ class Broker(Protocol):
 
         ``to`` is the queue's name, ``topology.reply_queue(node)``, as ``Envelope.reply_to`` has it.
         Sent before an ``ack`` that follows on the same broker, so that no reply is lost to it.
+        """
+
+    def publish_event(self, event: Event) -> None:
+        """Tell all who subscribed to its kind, this broker among them; at most once.
+
+        Whoever is not connected now never hears of it, nor does anybody while this broker is not.
+        Events of one broker come in the order of the calls.
+        """
+
+    async def subscribe(self, kinds: Collection[Kind], on_event: OnEvent) -> None:
+        """Deliver events of these kinds from now on, and again after each reconnect.
+
+        What was said before, or meanwhile, is gone: ask with ``StateWanted`` at each change of
+        ``state`` to CONNECTED. A subscriber that falls far behind loses the oldest.
         """
 
 

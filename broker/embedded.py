@@ -6,21 +6,32 @@ Messages pass by reference, as nothing can change them.
 import asyncio
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Self
 
 from broker.contract import (
     BrokerListener,
     ConnectionState,
     OnDelivery,
+    OnEvent,
     OnPublished,
     OnReply,
     OnState,
     Published,
 )
 from broker.embedded_queue import Callbacks, Clock, DeadLetter, EmbeddedConsumer, EmbeddedQueue
+from broker.events import Event, Kind
 from broker.messages import Envelope, Reply
 from broker.topology import DEAD_LETTER_LIMIT, RequestQueue, reply_queue
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Subscriber:
+    """Who wants to hear of events of these kinds."""
+
+    kinds: tuple[Kind, ...]
+    on_event: OnEvent
 
 
 class EmbeddedServer:
@@ -31,6 +42,7 @@ class EmbeddedServer:
         self.callbacks = Callbacks()
         self.queues: dict[tuple[str, str], EmbeddedQueue] = {}  # by service and tier
         self.reply_queues: dict[str, OnReply] = {}  # by name
+        self.subscribers: list[Subscriber] = []
         self.dead_letters: deque[DeadLetter] = deque(maxlen=DEAD_LETTER_LIMIT)
 
     def declare(self, queue: RequestQueue) -> EmbeddedQueue:
@@ -62,6 +74,7 @@ class EmbeddedBroker:
         self._watchers: list[OnState] = []
         self._consumers: list[EmbeddedConsumer] = []
         self._reply_queues: set[str] = set()
+        self._subscribers: list[Subscriber] = []
         self._open = asyncio.Event()
 
     async def __aenter__(self) -> Self:
@@ -77,8 +90,11 @@ class EmbeddedBroker:
             consumer.close()
         for name in self._reply_queues:
             self._server.reply_queues.pop(name, None)
+        for subscriber in self._subscribers:
+            self._server.subscribers.remove(subscriber)
         self._consumers.clear()
         self._reply_queues.clear()
+        self._subscribers.clear()
         self._tell_watchers()
 
     @property
@@ -138,6 +154,19 @@ class EmbeddedBroker:
             asyncio.get_running_loop().call_soon(self._listener.reply_dropped, to, reply.id)
         else:
             self._soon(on_reply, reply)
+
+    def publish_event(self, event: Event) -> None:
+        """Tell all who subscribed to its kind."""
+        if self._open.is_set():
+            for subscriber in self._server.subscribers:
+                if isinstance(event, subscriber.kinds):
+                    self._soon(subscriber.on_event, event)
+
+    async def subscribe(self, kinds: Collection[Kind], on_event: OnEvent) -> None:
+        """Deliver events of these kinds from now on."""
+        subscriber = Subscriber(tuple(kinds), on_event)
+        self._subscribers.append(subscriber)
+        self._server.subscribers.append(subscriber)
 
     def _offer(self, envelope: Envelope) -> Published:
         if not self._open.is_set():

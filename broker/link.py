@@ -10,7 +10,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
-from typing import Any, Self, cast
+from typing import Any, Literal, Self, cast
 
 import aio_pika
 import aiormq
@@ -179,10 +179,10 @@ class Link(ABC):
                 self._control = await self._open_channel(confirms=True)
             yield self._control
 
-    async def declare_exchange(self, name: str) -> None:
-        """A durable direct exchange."""
+    async def declare_exchange(self, name: str, kind: Literal["direct", "topic"]) -> None:
+        """A durable exchange."""
         async with self._controlling() as channel:
-            await channel.exchange_declare(name, exchange_type="direct", durable=True)
+            await channel.exchange_declare(name, exchange_type=kind, durable=True)
 
     async def declare_queue(self, name: str, arguments: Arguments) -> None:
         """A durable queue; one that exists with other arguments stays as it is, with a warning."""
@@ -193,6 +193,11 @@ class Link(ABC):
                 log.warning(
                     "queue %s exists with other limits; they hold until it is deleted", name
                 )
+
+    async def declare_own_queue(self, name: str, arguments: Arguments) -> None:
+        """A queue for this connection alone; it goes with its last consumer, or with the link."""
+        async with self._controlling() as channel:
+            await channel.queue_declare(name, exclusive=True, auto_delete=True, arguments=arguments)
 
     async def bind_queue(self, name: str, exchange: str, key: str) -> None:
         """Messages of this exchange and key go into the queue."""
@@ -213,6 +218,15 @@ class Link(ABC):
                 properties=spec.Basic.Properties(headers=headers, delivery_mode=2),  # type: ignore[arg-type]
                 mandatory=True,
             )
+
+    async def publish_transient(self, exchange: str, key: str, body: bytes) -> None:
+        """Send to whoever is bound, if anybody; not at all while the broker takes nothing."""
+        async with self._controlling() as channel:
+            if self.can_publish:
+                properties = spec.Basic.Properties(delivery_mode=1)
+                await channel.basic_publish(
+                    body, exchange=exchange, routing_key=key, properties=properties
+                )
 
     async def consume(
         self, queue: str, consumer_tag: str, prefetch: int, on_message: OnMessage

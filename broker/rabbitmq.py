@@ -9,7 +9,7 @@ import itertools
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -21,11 +21,14 @@ from broker.contract import (
     BrokerListener,
     ConnectionState,
     OnDelivery,
+    OnEvent,
     OnPublished,
     OnReply,
     OnState,
     Published,
 )
+from broker.event_queue import EventSender, declare_event_queue, new_event_queue, take_event
+from broker.events import Event, Kind
 from broker.lane_link import LaneLink
 from broker.link import RPC_TIMEOUT, Link, LinkError, LinkSilent
 from broker.messages import (
@@ -42,6 +45,7 @@ from broker.topology import (
     DEAD_LETTER_LIMIT,
     DEAD_LETTER_LIMIT_BYTES,
     DEAD_LETTER_QUEUE,
+    EVENT_EXCHANGE,
     REPLY_QUEUE_EXPIRES_MS,
     REPLY_QUEUE_LIMIT,
     REQUEST_EXCHANGE,
@@ -154,6 +158,7 @@ class RabbitMQBroker:
         self._tags = itertools.count(1)
         self._tasks: set[asyncio.Task[None]] = set()
         self._redeclaring = False
+        self._events = EventSender(lambda: self._supervisor.link, self._spawn)
 
     # --- life -----------------------------------------------------------------------------------
 
@@ -206,7 +211,8 @@ class RabbitMQBroker:
                     await self._declare_queues(link, queues)
 
     async def _declare_all(self, link: Link) -> None:
-        await link.declare_exchange(REQUEST_EXCHANGE)
+        await link.declare_exchange(REQUEST_EXCHANGE, "direct")
+        await link.declare_exchange(EVENT_EXCHANGE, "topic")
         await link.declare_queue(
             DEAD_LETTER_QUEUE,
             {
@@ -408,6 +414,26 @@ class RabbitMQBroker:
             loop.call_soon(self._listener.reply_dropped, to, reply.id)
         else:
             link.reply(to, reply.id, remaining_ms, encode(reply))
+
+    # --- events ---------------------------------------------------------------------------------
+
+    def publish_event(self, event: Event) -> None:
+        self._events.send(event)
+
+    async def subscribe(self, kinds: Collection[Kind], on_event: OnEvent) -> None:
+        async def declare(link: Link) -> None:
+            subscription.queue = new_event_queue()
+            await declare_event_queue(link, subscription.queue, kinds)
+
+        subscription = _Subscription(
+            tag=f"events-{next(self._tags)}",
+            queue=new_event_queue(),
+            prefetch=0,
+            on_message=partial(take_event, on_event),
+            declare=declare,
+            unsubscribe=self._unsubscribe,
+        )
+        await self._add(subscription)
 
     # --- help -----------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Names and limits of the queues: one for each service and tier, one for a node's replies."""
+"""Names and limits: a queue for each service and tier, one for a node's replies; events."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -10,6 +10,8 @@ DEAD_LETTER_LIMIT_BYTES = 256 * 1024**2
 REPLY_QUEUE_PREFIX = "gateway.replies."
 REPLY_QUEUE_EXPIRES_MS = 60_000  # how long the replies of an ingress that is away are kept
 REPLY_QUEUE_LIMIT = 100_000
+EVENT_EXCHANGE = "gateway.events"
+EVENT_QUEUE_LIMIT = 1_000  # events that wait for one subscriber
 
 
 @dataclass(frozen=True, slots=True)

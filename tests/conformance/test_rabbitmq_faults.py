@@ -11,8 +11,9 @@ import pytest
 import pytest_asyncio
 
 from broker.contract import Broker, ConnectionState, Delivery, Published
+from broker.events import Event, StateWanted
 from broker.messages import Reply, encode
-from broker.topology import DEAD_LETTER_QUEUE, RequestQueue, reply_queue
+from broker.topology import DEAD_LETTER_QUEUE, EVENT_EXCHANGE, RequestQueue, reply_queue
 from tests.conformance.carriers import WITHIN, Events, Inbox, RabbitMQCarrier, envelope, published
 from tests.servers import RabbitMQNode, find_rabbitmq
 
@@ -145,6 +146,54 @@ async def test_a_deleted_queue_is_declared_again(carrier: RabbitMQCarrier, desk:
     await _until(Published.ACCEPTED, desk)
     (await desk.deliveries.next()).ack()
     await desk.works()
+
+
+async def test_events_are_heard_again_after_a_reconnect(server: RabbitMQNode, desk: Desk) -> None:
+    """Who subscribed is subscribed on the next connection too, and can ask as soon as it stands."""
+    heard: Inbox[Event] = Inbox()
+    await desk.broker.subscribe([StateWanted], heard)
+
+    def ask(state: ConnectionState) -> None:
+        if state is ConnectionState.CONNECTED:
+            desk.broker.publish_event(StateWanted(kind="health"))
+
+    desk.broker.watch(ask)
+    await _ctl(server, "close_all_connections", "--global", "shown the door")
+    assert await heard.next() == StateWanted(kind="health")
+    await desk.works()
+
+
+async def test_events_that_cannot_be_read_are_dropped(carrier: RabbitMQCarrier, desk: Desk) -> None:
+    """Neither nonsense nor a subscriber that fails keeps the next event from its subscribers."""
+    heard: Inbox[Event] = Inbox()
+    reported: Inbox[dict[str, Any]] = Inbox()
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reported(context))
+
+    def fail(event: Event) -> None:
+        raise RuntimeError("a subscriber's fault")
+
+    await desk.broker.subscribe([StateWanted], fail)
+    await desk.broker.subscribe([StateWanted], heard)
+    async with await aio_pika.connect(carrier.url) as connection:
+        channel = await connection.channel()
+        exchange = await channel.get_exchange(EVENT_EXCHANGE)
+        await exchange.publish(aio_pika.Message(b"\xc1nonsense"), routing_key="wanted.health")
+    desk.broker.publish_event(StateWanted(kind="breaker"))
+    assert await heard.next() == StateWanted(kind="breaker")
+    assert str((await reported.next())["exception"]) == "a subscriber's fault"
+    await desk.works()
+
+
+async def test_an_event_without_its_exchange_is_lost_alone(
+    carrier: RabbitMQCarrier, desk: Desk
+) -> None:
+    """When somebody deletes the exchange of events, requests go on as before."""
+    async with await aio_pika.connect(carrier.url) as connection:
+        channel = await connection.channel()
+        await channel.exchange_delete(EVENT_EXCHANGE)
+    desk.broker.publish_event(StateWanted(kind="health"))
+    await desk.works()
+    assert desk.events.reconnections.waiting == 0
 
 
 async def test_undecodable_bytes_are_dead_lettered(carrier: RabbitMQCarrier, desk: Desk) -> None:

@@ -1,11 +1,19 @@
 """A broker and an upstream client that tests hold in their hands."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from broker.contract import ConnectionState, OnDelivery, OnPublished, OnReply, OnState
+from broker.contract import (
+    ConnectionState,
+    OnDelivery,
+    OnEvent,
+    OnPublished,
+    OnReply,
+    OnState,
+)
+from broker.events import Event, Kind
 from broker.messages import Envelope, Reply
 from broker.topology import RequestQueue
 from config.models import Service, Tier
@@ -124,6 +132,8 @@ class RecordingBroker:
     declared: list[RequestQueue] = field(default_factory=list)
     subscriptions: dict[str, Subscription] = field(default_factory=dict)  # by routing key
     watchers: list[OnState] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    subscribers: list[tuple[tuple[Kind, ...], OnEvent]] = field(default_factory=list)
 
     async def __aenter__(self) -> Self:
         return self
@@ -158,6 +168,18 @@ class RecordingBroker:
         assert reply.id not in self.replies, "answered twice"
         self.replies[reply.id] = reply
         self.log.append(f"{reply.id} reply {reply.status}")
+
+    def publish_event(self, event: Event) -> None:
+        self.events.append(event)
+
+    async def subscribe(self, kinds: Collection[Kind], on_event: OnEvent) -> None:
+        self.subscribers.append((tuple(kinds), on_event))
+
+    def tell(self, event: Event) -> None:
+        """Let an event come in."""
+        for kinds, on_event in self.subscribers:
+            if isinstance(event, kinds):
+                on_event(event)
 
     def deliver(self, message: Envelope, *, redelivered: bool = False) -> RecordingDelivery:
         """Hand a message to the subscription of its queue."""
