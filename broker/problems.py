@@ -19,6 +19,7 @@ class ProblemType(Enum):
     """Every kind of problem, with its HTTP status and title."""
 
     BAD_REQUEST = _Kind("bad-request", 400, "Malformed request")
+    INVALID = _Kind("invalid-request", 400, "Invalid request")
     UNAUTHORIZED = _Kind("unauthorized", 401, "Authentication required")
     FORBIDDEN = _Kind("forbidden", 403, "Not allowed")
     NO_ROUTE = _Kind("no-route", 404, "No such route")
@@ -26,6 +27,7 @@ class ProblemType(Enum):
     REQUEST_TIMEOUT = _Kind("request-timeout", 408, "The request did not arrive in time")
     BODY_TOO_LARGE = _Kind("body-too-large", 413, "Body too large")
     URI_TOO_LONG = _Kind("uri-too-long", 414, "URI too long")
+    UNSUPPORTED_MEDIA_TYPE = _Kind("unsupported-media-type", 415, "Unsupported media type")
     EXPECTATION_FAILED = _Kind("expectation-failed", 417, "Expectation not supported")
     MISDIRECTED = _Kind("misdirected", 421, "Misdirected request")
     RATE_LIMITED = _Kind("rate-limited", 429, "Too many requests")

@@ -19,6 +19,7 @@ from pydantic import (
 )
 
 from config.paths import REST, is_reserved, pattern_parameters
+from config.schemas import Schema, schema_problems, spelling_problems
 from config.values import (
     Algorithm,
     Count,
@@ -43,6 +44,7 @@ from config.values import (
     TierName,
     WholeNumber,
     refusal,
+    refuse_places,
 )
 
 
@@ -138,12 +140,23 @@ class Delivery(StrEnum):
 
 
 class RequestValidation(Model):
-    """JSON Schemas (2020-12) for the parts of a request."""
+    """JSON Schemas (2020-12) for the parts of a request; ``log`` lets pass what does not fit."""
 
     query: dict[str, Any] | None = None
     headers: dict[str, Any] | None = None
     body: dict[str, Any] | Flag | None = None
     mode: Literal["enforce", "log"] = "enforce"
+
+    @field_validator("query", "headers", "body")
+    @classmethod
+    def _is_a_schema(cls, value: Schema | None, info: ValidationInfo) -> Schema | None:
+        if value is None:
+            return None
+        problems = schema_problems(value)
+        if info.field_name == "headers" and not problems:
+            problems = list(spelling_problems(value))
+        refuse_places(problems)
+        return value
 
 
 def _as_rate_limit(value: object) -> object:

@@ -5,6 +5,7 @@ Each says in its JSON schema, in plain words, what is allowed; faults quote thos
 
 import ipaddress
 import re
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
 from pydantic import (
@@ -15,10 +16,12 @@ from pydantic import (
     HttpUrl,
     PlainSerializer,
     Strict,
+    ValidationError,
     WithJsonSchema,
 )
-from pydantic_core import PydanticCustomError
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from config.faults import Problem
 from config.paths import BadPattern, pattern_parameters
 
 _SIZE = re.compile(r"([0-9]{1,12}) *(B|KiB|MiB|GiB)?")
@@ -39,6 +42,16 @@ _DAY = 86_400
 def refusal(allowed: str, found: str = "") -> PydanticCustomError:
     """An error that says in its own words what is allowed, and what was found if not the value."""
     return PydanticCustomError("refused", "{allowed}", {"allowed": allowed, "found": found})
+
+
+def refuse_places(problems: Iterable[Problem]) -> None:
+    """Raise what was found at places inside of a value, if anything was."""
+    errors = [
+        InitErrorDetails(type=refusal(each.allowed, each.found), loc=each.path, input=None)
+        for each in problems
+    ]
+    if errors:
+        raise ValidationError.from_exception_data("refused", errors)
 
 
 def _words(text: str, kind: str = "string") -> WithJsonSchema:

@@ -13,7 +13,6 @@ from config.snapshot import Snapshot
 _ROUTE = {
     "retry_count": "retry_count",
     "async_mode": "async",
-    "validation": "validate",
     "when_open": "when_open",
 }
 _SERVICE = {

@@ -50,7 +50,7 @@ _ABOUT_THE_CONNECTION = frozenset((b"keep-alive", b"close", b""))
 # Folds case, and `_` and its like to `-`: servers that hand fields on as variables do the same, so
 # that X_User_Id would become X-User-Id behind the gateway.
 _PUNCTUATION = "!#$%&'*+.^_`|~"
-_FOLD = bytes.maketrans(
+FOLD = bytes.maketrans(
     (ascii_uppercase + _PUNCTUATION).encode(), (ascii_lowercase + "-" * len(_PUNCTUATION)).encode()
 )
 
@@ -114,7 +114,7 @@ def _sort(
     aside: dict[bytes, list[bytes]] = {}
     authorized = False
     for pair in headers:
-        name = pair[0].translate(_FOLD)
+        name = pair[0].translate(FOLD)
         rule = rules.get(name)
         if rule is None:
             kept.append(pair)

@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from broker.contract import Published
 from ingress.exchange import ExchangeListener
 from ingress.limits.shared import LimitListener
+from ingress.policies.validation import ValidationListener
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 # Other methods are counted together: clients invent them.
@@ -34,7 +35,7 @@ class RequestFinished(msgspec.Struct, frozen=True, gc=False):
     problem: str
 
 
-class IngressListener(ExchangeListener, LimitListener):
+class IngressListener(ExchangeListener, LimitListener, ValidationListener):
     """Hears what happens to requests; metrics override what they count."""
 
     def request_finished(self, event: RequestFinished) -> None:
@@ -106,11 +107,18 @@ class IngressMetrics(IngressListener):
             "Requests whose rate limits were not checked in Redis, as it could not be asked.",
             registry=registry,
         )
+        invalid = Counter(
+            "ingress_validation_failures",
+            "Requests that did not fit the schemas of their route; in the mode log they passed.",
+            ["route", "mode"],
+            registry=registry,
+        )
         self._requests = _Kept[tuple[str, str, str, str, int], Counter](
             lambda key: requests.labels(*key)
         )
         self._seconds = _Kept[tuple[str, str], Histogram](lambda key: seconds.labels(*key))
         self._problems = _Kept[str, Counter](problems.labels)
+        self._invalid = _Kept[tuple[str, str], Counter](lambda key: invalid.labels(*key))
         self._publishing = _Kept[Published, Counter](lambda key: publishing.labels(key.name))
 
     def opened(self, pending: Callable[[], int]) -> None:
@@ -146,3 +154,7 @@ class IngressMetrics(IngressListener):
     def limits_not_shared(self) -> None:
         """Count it."""
         self._not_shared.inc()
+
+    def validation_failed(self, route: str, mode: str) -> None:
+        """Count it by its route, and whether it was let pass."""
+        self._invalid[route, mode].inc()

@@ -1,7 +1,7 @@
 """The way of one request, top to bottom, in one place.
 
-Address, path, route, origin, identity, rights, limits, headers, body; then the envelope, its reply,
-the response. Each step either goes on or raises Refused.
+Address, path, route, origin, identity, rights, limits, headers, body, shape; then the envelope, its
+reply, the response. Each step either goes on or raises Refused.
 """
 
 import logging
@@ -173,6 +173,8 @@ class Pipeline:
         headers = rules.forwarding.request_headers(request, principal, visit.request_id)
         timeout = timeout_for(request.headers, route.timeout)
         body = await request.read_body(route.max_body)
+        if route.validator is not None:
+            route.validator.check(request, query, body, visit.request_id, self._listener)
         return Envelope(
             id=self._correlation_id(request, visit),
             route=route.label,

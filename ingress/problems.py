@@ -14,11 +14,20 @@ PAGES = "/problems/"
 _RETRY_AFTER = 1  # seconds; where nobody knows better: every 503 says when to come back
 
 
+class FieldError(msgspec.Struct, frozen=True, rename={"part": "in"}):
+    """One thing that is wrong: in which part of the request, where (RFC 6901), and what."""
+
+    part: str
+    pointer: str
+    detail: str
+
+
 class Refused(Exception):
     """The gateway answers a request itself, with a problem.
 
     ``headers`` go into the answer (Allow, WWW-Authenticate ...), ``retry_after`` is seconds,
-    ``executed`` says whether the request may have had an effect, ``close`` ends the connection.
+    ``executed`` says whether the request may have had an effect, ``close`` ends the connection,
+    ``errors`` are the fields at fault.
     """
 
     def __init__(
@@ -30,6 +39,7 @@ class Refused(Exception):
         executed: Executed | None = "no",
         retry_after: int | None = None,
         close: bool = False,
+        errors: tuple[FieldError, ...] = (),
     ) -> None:
         super().__init__(detail)
         self.problem_type = problem_type
@@ -38,6 +48,7 @@ class Refused(Exception):
         self.executed = executed
         self.retry_after = retry_after
         self.close = close
+        self.errors = errors
 
     def response(self, *, request_id: str, instance: str, service: str | None = None) -> Response:
         """The answer to the request of that id and path."""
@@ -51,6 +62,7 @@ class Refused(Exception):
             retry_after=self.retry_after,
             service=service,
             close=self.close,
+            errors=self.errors,
         )
 
 
@@ -67,6 +79,7 @@ class _Body(msgspec.Struct, omit_defaults=True):
     queue_ms: float | None = None
     attempts: int | None = None
     service: str | None = None
+    errors: tuple[FieldError, ...] = ()
 
 
 _encode = msgspec.json.Encoder().encode
@@ -85,6 +98,7 @@ def problem_response(
     attempts: int | None = None,
     service: str | None = None,
     close: bool = False,
+    errors: tuple[FieldError, ...] = (),
 ) -> Response:
     """A problem as a response; ``instance`` is the path asked for, ``retry_after`` seconds."""
     body = _Body(
@@ -98,6 +112,7 @@ def problem_response(
         queue_ms=queue_ms,
         attempts=attempts,
         service=service,
+        errors=errors,
     )
     if retry_after is None and problem_type.status == 503:
         retry_after = _RETRY_AFTER
@@ -120,7 +135,8 @@ def _encodable(text: str) -> str:
 # --- /problems/<slug> ---------------------------------------------------------------------------
 
 _MEANINGS = {
-    ProblemType.BAD_REQUEST: "It breaks the rules of HTTP, or failed validation. Change it.",
+    ProblemType.BAD_REQUEST: "It breaks the rules of HTTP. Change it.",
+    ProblemType.INVALID: "It is not what the route expects. Its errors say where and why.",
     ProblemType.UNAUTHORIZED: "The route wants a valid token. WWW-Authenticate says what is wrong.",
     ProblemType.FORBIDDEN: "The caller, or its address, may not do this.",
     ProblemType.NO_ROUTE: "No route of the gateway matches the path.",
@@ -128,6 +144,7 @@ _MEANINGS = {
     ProblemType.REQUEST_TIMEOUT: "Its head or its body took too long to arrive.",
     ProblemType.BODY_TOO_LARGE: "The body is larger than the route allows.",
     ProblemType.URI_TOO_LONG: "The request target is longer than the gateway reads.",
+    ProblemType.UNSUPPORTED_MEDIA_TYPE: "The route does not take a body of this type or coding.",
     ProblemType.EXPECTATION_FAILED: "The only expectation that is understood is 100-continue.",
     ProblemType.MISDIRECTED: "The request target names a scheme that is not served here.",
     ProblemType.RATE_LIMITED: "The allowance is used up. Retry-After says when there is more.",

@@ -13,6 +13,7 @@ from config.paths import REST, pattern_parameters
 from config.snapshot import Snapshot
 from ingress.policies.cors import CorsPolicy, cors_policy
 from ingress.policies.ip_filter import IpFilter, ip_filter
+from ingress.policies.validation import Validator, validator
 from ingress.problems import Refused
 from ingress.request import HeaderLookup
 
@@ -28,8 +29,8 @@ _placeholders = re.compile(r"\{[^{}]+\}|\*").finditer
 class CompiledRoute:
     """A route with all that can be known about it before its first request.
 
-    ``tier`` is None where the caller's decides. ``ip_filter`` and ``cors`` are the route's own, if
-    it has them. ``template`` holds the parts of the upstream path,
+    ``tier`` is None where the caller's decides. ``ip_filter``, ``cors`` and ``validator`` are
+    the route's own, if it has them. ``template`` holds the parts of the upstream path,
     numbers for what was captured; None forwards the path as matched.
     """
 
@@ -43,6 +44,7 @@ class CompiledRoute:
     tier: str | None
     ip_filter: IpFilter | None
     cors: CorsPolicy | None
+    validator: Validator | None
     template: tuple[str | int, ...] | None
 
     def upstream_path(self, path: str, captured: Captured) -> str:
@@ -177,6 +179,7 @@ def _compile(config: Route, snapshot: Snapshot) -> CompiledRoute:
         tier=None if config.priority == "inherit" else config.priority,
         ip_filter=ip_filter(config.ip_filter),
         cors=cors_policy(config.cors),
+        validator=validator(config),
         template=_template(config),
     )
 

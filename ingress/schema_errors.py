@@ -1,0 +1,112 @@
+"""What does not fit a JSON Schema, in words for the client.
+
+They say what is demanded, and never what was found: a value may be a secret. Neither do they show
+the values of ``const`` and ``enum``, which may be one of the operator's.
+"""
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+import jsonschema_rs
+
+from ingress.problems import FieldError
+
+MOST_ERRORS = 10
+# Listing takes time and memory for each value that does not fit, thousands of times that of
+# finding out whether all fit. Of a larger instance it is only told that it does not.
+MOST_VALUES = 1000
+_LONGEST_POINTER = 200
+_LONGEST_PATTERN = 200
+
+_DEMANDS = {
+    "additionalProperties": "is not allowed",
+    "anyOf": "must fit at least one of the alternatives",
+    "const": "must be the one value that is allowed",
+    "contains": "must have as many items of a certain kind as are demanded",
+    "enum": "must be one of the values that are allowed",
+    "exclusiveMaximum": "must be less than {limit}",
+    "exclusiveMinimum": "must be more than {limit}",
+    "falseSchema": "is not allowed",
+    "format": "must be a valid {format}",
+    "maxItems": "must have at most {limit} items",
+    "maxLength": "must have at most {limit} characters",
+    "maxProperties": "must have at most {limit} members",
+    "maximum": "must be at most {limit}",
+    "minItems": "must have at least {limit} items",
+    "minLength": "must have at least {limit} characters",
+    "minProperties": "must have at least {limit} members",
+    "minimum": "must be at least {limit}",
+    "multipleOf": "must be a multiple of {multiple_of}",
+    "not": "must not be of a kind that is excluded",
+    "oneOf": "must fit exactly one of the alternatives",
+    "pattern": "must match {pattern}",
+    "propertyNames": "has a member whose name is not allowed",
+    "required": "is required",
+    "type": "must be of the type {types}",
+    "unevaluatedItems": "has items that are not allowed",
+    "unevaluatedProperties": "is not allowed",
+    "uniqueItems": "must not have the same item twice",
+}
+
+
+class SchemaCheck:
+    """A compiled schema for one part of requests: ``query``, ``header`` or ``body``."""
+
+    def __init__(self, part: str, validator: jsonschema_rs.Draft202012Validator) -> None:
+        self._part = part
+        self._validator = validator
+
+    def errors(self, instance: object, values: int = 0) -> list[FieldError]:
+        """What does not fit, as much of it as is told; ``values`` is how many the instance has."""
+        if self._validator.is_valid(instance):
+            return []
+        if values > MOST_VALUES:
+            detail = (
+                f"does not fit the schema; with over {MOST_VALUES} values, it is not told where"
+            )
+            return [self.error("", detail)]
+        found = (each for error in self._validator.iter_errors(instance) for each in _told(error))
+        return [self.error(*each) for each in islice(found, MOST_ERRORS)]
+
+    def error(self, pointer: str, detail: str) -> FieldError:
+        """An error at a JSON pointer (RFC 6901) into this part."""
+        if len(pointer) > _LONGEST_POINTER:
+            pointer = pointer[:_LONGEST_POINTER] + "..."
+        return FieldError(self._part, pointer, detail)
+
+
+def pointer(*tokens: str | int) -> str:
+    """The JSON pointer through these members and items."""
+    return "".join([f"/{str(token).replace('~', '~0').replace('/', '~1')}" for token in tokens])
+
+
+def _told(error: jsonschema_rs.ValidationError) -> Iterator[tuple[str, str]]:
+    """Pointer and detail for each field that an error is about."""
+    kind = error.kind
+    detail = _detail(kind.name, kind.as_dict())
+    for name in _members(kind):
+        yield pointer(*error.instance_path, name), detail
+    if not _members(kind):
+        yield pointer(*error.instance_path), detail
+
+
+def _members(kind: jsonschema_rs.ValidationErrorKind) -> list[str]:
+    """The members that an error of their object is about."""
+    if isinstance(kind, jsonschema_rs.ValidationErrorKind.Required):
+        return [kind.property]
+    if isinstance(
+        kind,
+        jsonschema_rs.ValidationErrorKind.AdditionalProperties
+        | jsonschema_rs.ValidationErrorKind.UnevaluatedProperties,
+    ):
+        return kind.unexpected
+    return []
+
+
+def _detail(keyword: str, demanded: dict[str, Any]) -> str:
+    if keyword == "type":
+        demanded["types"] = " or ".join(demanded["types"])
+    if keyword == "pattern" and len(demanded["pattern"]) > _LONGEST_PATTERN:
+        return "must match the pattern"
+    return _DEMANDS.get(keyword, "does not fit the schema").format_map(demanded)

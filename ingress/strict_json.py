@@ -1,0 +1,81 @@
+"""JSON (RFC 8259) that cannot be read in two ways: what readers disagree about is refused.
+
+A service must not understand a body otherwise than whoever checked it did. So: UTF-8 without a byte
+order mark, no lone surrogates, no NaN and no number that a double can't hold, and no key twice in
+an object (CVE-2022-25757 was a validator that took the other one of two).
+"""
+
+import json
+from array import array
+from itertools import accumulate
+
+import msgspec
+
+MAX_DEPTH = 100  # arrays and objects inside of each other
+_LONGEST_SEARCHED = 65_536  # bytes
+
+_decode = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder().encode
+
+_NO_BRACKET = bytes(set(range(256)) - set(b"[]{}"))
+_STEPS = bytes.maketrans(b"[]{}", b"\x01\xff\x01\xff")  # as signed bytes: down, up
+
+
+class NotStrict(ValueError):
+    """The text is not JSON, or not such JSON; says why, and shows no value."""
+
+
+def read_json(text: bytes) -> tuple[object, int]:
+    """The value, and how many values there are in it, itself among them, at most. Raises NotStrict.
+
+    Depth is checked before anything is parsed. Takes time in proportion to the text.
+    """
+    outside = _outside_strings(text)
+    containers = outside.count(b"[") + outside.count(b"{")
+    if containers > MAX_DEPTH and _is_too_deep(outside):
+        raise NotStrict(f"has more than {MAX_DEPTH} arrays and objects inside of each other")
+    try:
+        value = _decode(text)
+    except UnicodeDecodeError:
+        raise NotStrict("is not UTF-8") from None
+    except msgspec.MsgspecError as error:
+        raise NotStrict(f"is not JSON that all readers agree on: {error}") from None
+    members = outside.count(b":")
+    # Of a key that comes twice only one member is left, so that a new text has fewer of them.
+    if members > 1 and _outside_strings(_encode(value)).count(b":") < members:
+        raise NotStrict(f"has {_repeated_key(text)} twice in an object")
+    return value, outside.count(b",") + containers + 1
+
+
+def _outside_strings(text: bytes) -> bytes:
+    """What is left of a JSON text without its strings; of other text, up to its first fault."""
+    if b"\\" in text:
+        text = text.replace(b"\\\\", b"").replace(b'\\"', b"")
+    return b"".join(text.split(b'"')[::2])
+
+
+def _is_too_deep(outside: bytes) -> bool:
+    steps = array("b", outside.translate(_STEPS, _NO_BRACKET))
+    return any(map(MAX_DEPTH.__lt__, accumulate(steps)))
+
+
+class _Repeated(Exception):
+    pass
+
+
+def _repeated_key(text: bytes) -> str:
+    """Found by a slower reader, for whoever has to look for it; in a long text it is not named."""
+    try:
+        if len(text) <= _LONGEST_SEARCHED:
+            json.loads(text, object_pairs_hook=_check_pairs)
+    except _Repeated as repeated:
+        return f"the key {ascii(repeated.args[0])[:100]}"
+    return "a key"
+
+
+def _check_pairs(pairs: list[tuple[str, object]]) -> None:
+    seen: set[str] = set()
+    for key, _ in pairs:
+        if key in seen:
+            raise _Repeated(key)
+        seen.add(key)
