@@ -38,7 +38,12 @@ _FORMATS = (
     "uri", "uri-reference", "uri-template", "uuid",
 )
 # fmt: on
+_ANCHORS = ("$anchor", "$dynamicAnchor")
+_REFERENCES = ("$ref", "$dynamicRef")
 _KEYWORDS = sorted(_ONE_SCHEMA | _LIST_OF_SCHEMAS | _NAMED_SCHEMAS | _OTHERS)
+_META_SCHEMA = jsonschema_rs.Draft202012Validator(
+    {"$ref": _DIALECT}, offline=True, mask="the value"
+)
 _EXTENSION = "x-"  # of tools; means nothing here
 _TYPES = "null, boolean, integer, number, string, array or object"
 _LINEAR = "a regular expression without look-around and back-references, and not a huge one"
@@ -96,9 +101,12 @@ def schema_problems(schema: Schema) -> list[Problem]:
             for key, value in each.items()
             if (problem := _problem(schema, anchors, (*path, key), value)) is not None
         ]
-        return problems or list(_compiling(schema))
-    except RecursionError:
-        return [Problem((), "a schema that is too deep", "plain JSON")]
+        told = {problem.path for problem in problems}
+        more = {each.path: each for each in _invalid(schema) if each.path not in told}
+        problems += more.values()
+        return problems or list(_uncompilable(schema))
+    except (ValueError, RecursionError):  # what did not come from a file can be anything
+        return [Problem((), "values that JSON does not have, or too deep ones", "plain JSON")]
 
 
 def spelling_problems(schema: Schema) -> Iterator[Problem]:
@@ -117,10 +125,6 @@ def names_in(schema: dict[str, Any]) -> Iterator[str]:
         yield from filter(_is_text, schema.get(key, ()))
     for names in schema.get("dependentRequired", {}).values():
         yield from names
-
-
-_ANCHORS = ("$anchor", "$dynamicAnchor")
-_REFERENCES = ("$ref", "$dynamicRef")
 
 
 def _problem(schema: Schema, anchors: set[str], path: KeyPath, value: object) -> Problem | None:
@@ -152,24 +156,26 @@ def _leads_somewhere(schema: Schema, anchors: set[str], reference: str) -> bool:
         return False
 
 
-def _compiling(schema: Schema) -> Iterator[Problem]:
-    """What the meta-schema does not allow: the first of it."""
+def _invalid(schema: Any) -> Iterator[Problem]:
+    """What the meta-schema does not allow."""
+    for error in _META_SCHEMA.iter_errors(schema):
+        path = tuple(error.instance_path)
+        yield Problem(path, shown(_at(schema, path), path), _allowed(error, path))
+
+
+def _uncompilable(schema: Schema) -> Iterator[Problem]:
+    """The first thing that the meta-schema has no objection to, and the library has: a pattern."""
     try:
         compile_schema(schema)
     except jsonschema_rs.ValidationError as error:
-        yield _refusal_of(schema, error)
-    except ValueError:
-        yield Problem((), "values that JSON does not have", "plain JSON")
+        allowed = _LINEAR if error.kind.value == "regex" else error.message
+        yield Problem(tuple(error.instance_path), "what can't be used", allowed)
 
 
-def _refusal_of(schema: Any, error: jsonschema_rs.ValidationError) -> Problem:
-    path = tuple(error.instance_path)
-    if error.kind.value == "regex":
-        return Problem(path, "a pattern that can't be used", _LINEAR)
-    found: Any = schema
+def _at(schema: Any, path: KeyPath) -> object:
     for part in path:
-        found = found[part]
-    return Problem(path, shown(found, path), _allowed(error, path))
+        schema = schema[part]
+    return schema
 
 
 def _allowed(error: jsonschema_rs.ValidationError, path: KeyPath) -> str:

@@ -64,7 +64,7 @@ class Forwarding:
 
     def __init__(self, origins: Origins, withheld: Collection[str] = ()) -> None:
         self._origins = origins
-        dropped = {name.encode().translate(_FOLD): _Rule.DROP for name in withheld}
+        dropped = {name.encode().translate(FOLD): _Rule.DROP for name in withheld}
         self._from_trusted_proxy = _FROM_TRUSTED_PROXY | dropped
         self._from_anybody = _FROM_ANYBODY | dropped
         self._identities: dict[Principal, Headers] = {}

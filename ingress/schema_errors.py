@@ -48,6 +48,7 @@ _DEMANDS = {
     "unevaluatedProperties": "is not allowed",
     "uniqueItems": "must not have the same item twice",
 }
+_OF_ALL_MEMBERS = (["additionalProperties"], ["propertyNames"])
 
 
 class SchemaCheck:
@@ -85,6 +86,8 @@ def _told(error: jsonschema_rs.ValidationError) -> Iterator[tuple[str, str]]:
     """Pointer and detail for each field that an error is about."""
     kind = error.kind
     detail = _detail(kind.name, kind.as_dict())
+    if kind.name == "falseSchema" and error.schema_path[-1:] in _OF_ALL_MEMBERS:
+        detail = "must have no members"  # the library tells it of the object, not of its members
     for name in _members(kind):
         yield pointer(*error.instance_path, name), detail
     if not _members(kind):

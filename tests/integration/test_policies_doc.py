@@ -1,5 +1,6 @@
 """The examples of docs/policies.md do what they show."""
 
+import json
 import re
 from pathlib import Path
 from string import Template
@@ -31,9 +32,17 @@ def files(blocks: list[tuple[str, str]]) -> dict[str, str]:
 
 
 def exchanges(blocks: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Request heads, and what is shown of the answers' heads."""
+    """Requests, and what is shown of their answers."""
     texts = [text for language, text in blocks if language == "http"]
-    return [(request, answer) for request, answer in (text.split("\n\n") for text in texts)]
+    parts = [text.split("\n\nHTTP/1.1 ") for text in texts]
+    return [(request, "HTTP/1.1 " + answer.strip()) for request, answer in parts]
+
+
+def raw(request: str) -> bytes:
+    """A request as bytes; what it has behind its head is its body."""
+    head, _, body = request.partition("\n\n")
+    length = f"\nContent-Length: {len(body.encode())}" if body else ""
+    return f"{head}{length}\n\n".replace("\n", "\r\n").encode() + body.encode()
 
 
 async def tokens(blocks: list[tuple[str, str]]) -> dict[str, str]:
@@ -66,13 +75,14 @@ async def test_example(title: str, tmp_path: Path) -> None:
         named = await tokens(blocks)
         async with started(tmp_path, "up", "--config", str(directory)) as running:
             for request, expected in exchanges(blocks):
-                asked = Template(request).substitute(named)
-                head = asked.replace("\n", "\r\n").encode() + b"\r\n\r\n"
                 async with connected(running.public) as client:
-                    answer = await client.ask(head)
-                status_line, *fields = expected.strip().split("\n")
+                    answer = await client.ask(raw(Template(request).substitute(named)))
+                head, _, members = expected.partition("\n\n")
+                status_line, *fields = head.split("\n")
                 assert answer.status == int(status_line.split(" ")[1]), request
                 cors = [line for line in answer.lines if line.startswith(b"Access-Control-")]
                 shown = [field.encode() for field in fields]
                 assert set(shown) <= set(answer.lines), request
                 assert set(cors) <= set(shown), request
+                if members:
+                    assert json.loads(members).items() <= json.loads(answer.body).items(), request

@@ -78,3 +78,13 @@ def test_fetches_of_keys() -> None:
     for result, count in (("good", 2), ("failed", 1)):
         name = "ingress_key_fetches_total"
         assert registry.get_sample_value(name, {"result": result}) == count
+
+
+def test_requests_that_do_not_fit() -> None:
+    """They are counted by route, apart from those that were let pass all the same."""
+    registry = CollectorRegistry()
+    metrics = IngressMetrics(registry)
+    for mode in ("log", "enforce", "log"):
+        metrics.validation_failed("list", mode)
+    labels = {"route": "list", "mode": "log"}
+    assert registry.get_sample_value("ingress_validation_failures_total", labels) == 2

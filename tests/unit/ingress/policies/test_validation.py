@@ -1,0 +1,200 @@
+"""What passes validation, and what is said of the rest."""
+
+import gzip
+import logging
+from typing import Any
+
+import pytest
+
+from broker.messages import Headers
+from broker.problems import ProblemType
+from config.models import Route
+from ingress.policies.validation import ValidationListener, Validator, validator
+from ingress.problems import Refused
+from tests.unit.ingress.requests import make_request
+
+JSON = (b"Content-Type", b"application/json")
+USER = {
+    "type": "object",
+    "required": ["name"],
+    "properties": {"name": {"type": "string"}, "age": {"type": "integer", "minimum": 0}},
+    "additionalProperties": False,
+}
+
+
+class Door(ValidationListener):
+    """A route with those schemas."""
+
+    def __init__(self, **rules: Any) -> None:
+        route = Route.model_validate({"path": "/a", "service": "s", "name": "r", "validate": rules})
+        made = validator(route)
+        assert isinstance(made, Validator)
+        self._validator = made
+        self.failed: list[tuple[str, str]] = []
+
+    def validation_failed(self, route: str, mode: str) -> None:
+        self.failed.append((route, mode))
+
+    def check(
+        self,
+        body: bytes = b"",
+        *headers: tuple[bytes, bytes],
+        query: str = "",
+        method: str = "POST",
+    ) -> None:
+        request = make_request(method, f"/a{query}", headers)
+        self._validator.check(request, query, body, "id-1", self)
+
+    def refusal(self, *args: Any, **kwargs: Any) -> Refused:
+        with pytest.raises(Refused) as caught:
+            self.check(*args, **kwargs)
+        return caught.value
+
+    def errors(self, *args: Any, **kwargs: Any) -> list[tuple[str, str, str]]:
+        refused = self.refusal(*args, **kwargs)
+        assert refused.problem_type is ProblemType.INVALID
+        return [(each.part, each.pointer, each.detail) for each in refused.errors]
+
+
+def test_without_schemas() -> None:
+    """A route without any has no validator."""
+    for rules in (None, {}, {"mode": "log"}):
+        given = {"path": "/a", "service": "s", "validate": rules}
+        assert validator(Route.model_validate(given)) is None
+
+
+def test_all_parts_are_told_together() -> None:
+    """Whoever asks wrongly hears of everything at once."""
+    door = Door(
+        query={"properties": {"page": {"type": "integer"}}},
+        headers={"required": ["X-Tenant"]},
+        body=USER,
+    )
+    door.check(b'{"name":"a"}', JSON, (b"x-tenant", b"t"), query="?page=1")
+    assert door.failed == []
+    assert door.errors(b'{"age":-1}', JSON, query="?page=x") == [
+        ("query", "/page", "must be of the type integer"),
+        ("header", "/X-Tenant", "is required"),
+        ("body", "/name", "is required"),
+        ("body", "/age", "must be at least 0"),
+    ] or door.errors(b'{"age":-1}', JSON, query="?page=x") == [
+        ("query", "/page", "must be of the type integer"),
+        ("header", "/X-Tenant", "is required"),
+        ("body", "/age", "must be at least 0"),
+        ("body", "/name", "is required"),
+    ]
+    assert set(door.failed) == {("r", "enforce")}
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        b"application/json",
+        b"Application/JSON; Charset=UTF-8",
+        b'application/json;charset="utf-8"',
+        b"application/problem+json",
+        b'application/vnd.api+json; ext="a b";',
+        b"model/gltf+json",
+    ],
+)
+def test_json_by_its_media_type(kind: bytes) -> None:
+    """JSON, and all that is written in JSON; only in UTF-8."""
+    Door(body=USER).check(b'{"name":"a"}', (b"content-type", kind))
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        (),
+        ((b"Content-Type", b"text/plain"),),
+        ((b"Content-Type", b"text/json"),),
+        ((b"Content-Type", b"application/jsonp"),),
+        ((b"Content-Type", b"application/json-seq"),),
+        ((b"Content-Type", b"application/json, text/plain"),),
+        ((b"Content-Type", b"application/json; charset=utf-16"),),
+        ((b"Content-Type", b"application/json; charset=utf-8; charset=utf-7"),),
+        ((b"Content-Type", b"application/json" + b" ;  " * 4000 + b"\x01"),),
+        ((b"Content-Type", b""),),
+        (JSON, JSON),
+        (JSON, (b"content-type", b"text/plain")),
+    ],
+)
+def test_other_media_types(headers: Headers) -> None:
+    """415 tells what would be taken; a second Content-Type is no way around."""
+    refused = Door(body=USER).refusal(b'{"name":"a"}', *headers)
+    assert refused.problem_type is ProblemType.UNSUPPORTED_MEDIA_TYPE
+    assert refused.headers == ((b"Accept", b"application/json"),)
+
+
+@pytest.mark.parametrize("coding", [b"gzip", b"deflate", b"br", b"identity, gzip", b"GZIP", b"x"])
+def test_compressed_bodies(coding: bytes) -> None:
+    """Nothing is inflated, so that no bomb goes off: 415, whatever is inside."""
+    bomb = gzip.compress(b"[" + b" " * 10_000_000 + b"]")
+    for headers in (
+        (JSON, (b"Content-Encoding", coding)),
+        (JSON, (b"content-encoding", b"identity"), (b"Content-Encoding", coding)),
+    ):
+        refused = Door(body=USER).refusal(bomb, *headers)
+        assert refused.problem_type is ProblemType.UNSUPPORTED_MEDIA_TYPE
+        assert refused.headers == ((b"Accept-Encoding", b"identity"),)
+
+
+def test_a_coding_that_is_none() -> None:
+    """RFC 9110 section 8.4.1: identity means that nothing was done."""
+    Door(body=USER).check(b'{"name":"a"}', JSON, (b"Content-Encoding", b"Identity"))
+
+
+def test_no_body() -> None:
+    """Required where the method has content; where not, it may be absent, but not be wrong."""
+    door = Door(body=USER)
+    for method in ("POST", "PUT", "PATCH", "QUERY"):
+        assert door.errors(b"", method=method) == [("body", "", "is required")]
+    for method in ("GET", "HEAD", "DELETE", "OPTIONS"):
+        door.check(b"", method=method)
+        assert door.errors(b"{}", JSON, method=method) == [("body", "/name", "is required")]
+
+
+def test_a_body_that_is_not_json() -> None:
+    """It is an invalid request that says why, and shows nothing of the body."""
+    door = Door(body=True)
+    assert door.errors(b'{"a":1,"a":2}', JSON) == [
+        ("body", "", "has the key 'a' twice in an object")
+    ]
+    for body in (b"hunter2", b'{"password":hunter2}', b"\xffhunter2"):
+        [(part, pointer, detail)] = door.errors(body, JSON)
+        assert (part, pointer) == ("body", "")
+        assert "hunter2" not in detail
+
+
+def test_queries_and_header_fields() -> None:
+    """What is repeated, and what can't be read, is named by part and place."""
+    door = Door(
+        query={"properties": {"id": {"type": "integer"}}, "additionalProperties": False},
+        headers={"properties": {"X-Role": {"not": {"const": "admin"}}}},
+    )
+    door.check(query="?id=1", method="GET")
+    assert door.errors(query="?id=1&id=2") == [("query", "/id", "must occur once")]
+    assert door.errors(query="?id=%zz") == [("query", "", "has a broken percent-encoding")]
+    assert door.errors(query="?debug=1") == [("query", "/debug", "is not allowed")]
+    twice = ((b"X-Role", b"user"), (b"X_ROLE", b"admin"))
+    assert door.errors(b"", *twice) == [("header", "/X-Role", "must occur once")]
+
+
+def test_log_mode(caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing is refused; each failure is counted, and logged without values, on one line."""
+    door = Door(body=USER, query={"required": ["q"]}, mode="log")
+    with caplog.at_level(logging.WARNING):
+        door.check(b'{"name":"a"}', JSON, query="?q=1")
+        assert not caplog.records
+        door.check(b'{"age":-4711,"x\\ny":1}', JSON)
+        door.check(b"no json", (b"Content-Type", b"text/plain"), query="?q=1")
+        door.check(b'{"a":' * 10_000, JSON)
+    assert door.failed == [("r", "log")] * 3
+    lines = [record.getMessage() for record in caplog.records]
+    assert all(record.request_id == "id-1" for record in caplog.records)
+    assert lines[0].startswith("r: passed, but invalid: query '/q' is required; body ")
+    assert "\n" not in lines[0]
+    assert "4711" not in lines[0]
+    assert "Content-Type must say so" in lines[1]
+    assert "more than 100 arrays" in lines[2]
+    assert len({record.msg for record in caplog.records}) == 1

@@ -1,0 +1,168 @@
+"""Bodies that can be read in one way only."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ingress.strict_json import MAX_DEPTH, NotStrict, read_json
+
+# By the names of JSONTestSuite: y is what every reader takes, n what none may take, i what some do.
+ACCEPTED = {
+    "y_number": b"[-0, 0e+1, 1E22, -1.5e-3, 123456789012345678901234567890]",
+    "y_number_underflow": b"1e-400",
+    "y_string": b'["\\u0061\\/\\b", "\\uD83D\\uDE00", "\\u0000", "\x7f", "\xe2\x80\xa8"]',
+    "y_space": b' \t\r\n{ "a" : [ ] } \n',
+    "y_lonely": b"null",
+    "y_empty_key": b'{"":0}',
+    "y_colons_in_strings": b'{"a:b":":","c":"\\":"}',
+    "y_backslashes": b'{"a\\\\":1,"b\\\\\\"":":"}',
+    "y_same_key_elsewhere": b'{"a":{"a":1},"b":[{"a":1},{"a":2}]}',
+    "y_keys_that_differ_in_case": b'{"a":1,"A":2}',
+}
+REFUSED = {
+    "n_empty": b"",
+    "n_space": b" ",
+    "n_nan": b"[NaN]",
+    "n_infinity": b"-Infinity",
+    "n_number_zero_first": b"[-01]",
+    "n_number_plus": b"+1",
+    "n_number_hex": b"0x1",
+    "n_number_dot": b"[1.]",
+    "n_number_underscore": b"1_0",
+    "n_number_full_width": "\uff11".encode(),
+    "n_trailing_comma": b"[1,]",
+    "n_trailing_comma_object": b'{"a":1,}',
+    "n_trailing_value": b"1 2",
+    "n_trailing_nul": b"1\x00",
+    "n_comment": b"[1] // a",
+    "n_single_quotes": b"{'a':1}",
+    "n_unquoted_key": b"{a:1}",
+    "n_number_key": b"{1:1}",
+    "n_unclosed": b'[{"a":1}',
+    "n_unclosed_string": b'["a',
+    "n_closed_wrongly": b"[1}",
+    "n_control": b'["\x01"]',
+    "n_newline": b'["\n"]',
+    "n_escape": b'["\\x41"]',
+    "n_escape_end": b'["\\"]',
+    "n_form_feed": b"\x0c1",
+    "n_no_break_space": "\u00a01".encode(),
+    "i_bom": b"\xef\xbb\xbf{}",
+    "i_utf16": '{"a":1}'.encode("utf-16"),
+    "i_utf16_without_bom": '{"a":1}'.encode("utf-16-le"),
+    "i_latin1": b'["\xe9"]',
+    "i_overlong": b'["\xc0\xaf"]',
+    "i_surrogate_bytes": b'["\xed\xa0\x80"]',
+    "i_invalid_utf8_key": b'{"\xff":1}',
+    "i_lone_surrogate": b'["\\ud800"]',
+    "i_lone_low_surrogate": b'["\\udc00"]',
+    "i_swapped_surrogates": b'["\\udc00\\ud800"]',
+    "i_lone_surrogate_key": b'{"\\ud800":1}',
+    "i_huge_number": b"1e400",
+    "i_huge_negative": b"-1e400",
+    "i_long_integer": b"9" * 5000,
+    "i_twice": b'{"a":1,"a":2}',
+    "i_twice_the_same": b'{"a":1,"a":1}',
+    "i_twice_escaped": b'{"admin":false,"\\u0061dmin":true}',
+    "i_twice_deep": b'[[{"a":{"b":[{"c":1,"d":2,"c":3}]}}]]',
+    "i_twice_hidden_by_the_other": b'{"a":{"b":1,"b":2},"a":1}',
+    "i_twice_empty": b'{"":1,"":2}',
+    "i_twice_behind_spaces": b'{"a" :1,\n"a"\t: 2}',
+}
+
+
+@pytest.mark.parametrize("name", ACCEPTED)
+def test_accepted(name: str) -> None:
+    """JSON on which all readers agree has the value that everybody reads."""
+    value, most = read_json(ACCEPTED[name])
+    assert value == json.loads(ACCEPTED[name])
+    assert most >= 1
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused(name: str) -> None:
+    """What no reader may take, or some read otherwise than others, is refused."""
+    with pytest.raises(NotStrict):
+        read_json(REFUSED[name])
+
+
+def test_a_repeated_key_is_named() -> None:
+    """In a text of usual length, and so that it can be shown."""
+    with pytest.raises(NotStrict, match="has the key 'b\\\\n' twice"):
+        read_json(b'{"a":{"b\\n":1,"\\u0062\\n":2}}')
+    long = b'{"a":1,"a":"' + b"x" * 70_000 + b'"}'
+    with pytest.raises(NotStrict, match="has a key twice"):
+        read_json(long)
+
+
+@pytest.mark.parametrize(
+    ("opening", "closing"), [(b"[", b"]"), (b'{"a":', b"}"), (b'[{"[":', b"}]")]
+)
+def test_depth(opening: bytes, closing: bytes) -> None:
+    """As deep as allowed passes, one more does not, however it is written."""
+    levels = opening.count(b"{") + opening.replace(b'"["', b"").count(b"[")
+    most = MAX_DEPTH // levels
+    assert read_json(opening * most + b"0" + closing * most)
+    with pytest.raises(NotStrict, match="more than 100"):
+        read_json(opening * (most + 1) + b"0" + closing * (most + 1))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b"[" * 1_000_000, b'{"a":' * 100_000, b"[" * 10_000 + b"]" * 10_000, b'["\\\\",' * 10_000],
+)
+def test_depth_is_seen_before_parsing(text: bytes) -> None:
+    """Whether such a text ends well or not: it is too deep."""
+    with pytest.raises(NotStrict, match="more than 100"):
+        read_json(text)
+
+
+def test_brackets_in_strings_have_no_depth() -> None:
+    """Nor have many containers beside each other."""
+    text = json.dumps(["[" * 200, '\\"[' * 200, *([[{}]] * 200)]).encode()
+    assert read_json(text)[0] == json.loads(text)
+
+
+values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(codec="utf-8")),
+    lambda inner: (
+        st.lists(inner, max_size=5)
+        | st.dictionaries(st.text(st.characters(codec="utf-8"), max_size=5), inner, max_size=5)
+    ),
+    max_leaves=30,
+)
+
+
+@given(values, st.booleans())
+def test_whatever_json_says_is_read(value: Any, plain: bool) -> None:
+    """Any value comes back, and the count of values is not below the true one."""
+    read, most = read_json(json.dumps(value, ensure_ascii=plain).encode())
+    assert read == value
+    assert most >= count(value)
+
+
+def count(value: Any) -> int:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return 1 + sum(count(each) for each in inner)
+
+
+@given(st.text(st.sampled_from('{}[]":,\\ua01e.-tn \n'), max_size=30))
+def test_nothing_else_gets_through(text: str) -> None:
+    """Of texts that are almost JSON, all are refused that another strict reader refuses."""
+    try:
+        value, _ = read_json(text.encode())
+    except NotStrict:
+        return
+    assert json.loads(text, object_pairs_hook=each_once) == value
+
+
+def each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    assert len(dict(pairs)) == len(pairs)
+    return dict(pairs)
