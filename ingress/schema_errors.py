@@ -13,9 +13,10 @@ import jsonschema_rs
 from ingress.problems import FieldError
 
 MOST_ERRORS = 10
-# Listing takes time and memory for each value that does not fit, thousands of times that of
-# finding out whether all fit. Of a larger instance it is only told that it does not.
+# Listing errors takes time for each value that does not fit, and a copy of it: thousands of times
+# what it takes to find out whether all fit. Of a larger instance it is only told that it does not.
 MOST_VALUES = 1000
+MOST_BYTES = 65_536
 _LONGEST_POINTER = 200
 _LONGEST_PATTERN = 200
 
@@ -58,15 +59,14 @@ class SchemaCheck:
         self._part = part
         self._validator = validator
 
-    def errors(self, instance: object, values: int = 0) -> list[FieldError]:
-        """What does not fit, as much of it as is told; ``values`` is how many the instance has."""
-        if self._validator.is_valid(instance):
-            return []
-        if values > MOST_VALUES:
-            detail = (
-                f"does not fit the schema; with over {MOST_VALUES} values, it is not told where"
-            )
-            return [self.error("", detail)]
+    def fits(self, instance: object) -> bool:
+        """Whether the schema has nothing against it."""
+        return self._validator.is_valid(instance)
+
+    def errors(self, instance: object, values: int, size: int = 0) -> list[FieldError]:
+        """What does not fit of an instance of so many values and bytes, as much as is told."""
+        if values > MOST_VALUES or size > MOST_BYTES:
+            return [self.error("", "does not fit the schema, and is too large to tell where")]
         found = (each for error in self._validator.iter_errors(instance) for each in _told(error))
         return [self.error(*each) for each in islice(found, MOST_ERRORS)]
 

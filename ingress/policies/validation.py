@@ -92,7 +92,7 @@ class _QueryCheck(SchemaCheck):
             pairs = query_pairs(query)
         except Unreadable as error:
             return [self.error("", str(error))]
-        return _errors(self, self._parameters.instance(pairs))
+        return _errors(self, *self._parameters.instance(pairs))
 
 
 class _HeadersCheck(SchemaCheck):
@@ -101,7 +101,7 @@ class _HeadersCheck(SchemaCheck):
         self._parameters = Parameters(schema, folded)
 
     def errors_in(self, headers: Headers) -> list[FieldError]:
-        return _errors(self, self._parameters.instance(header_pairs(headers), ","))
+        return _errors(self, *self._parameters.instance(header_pairs(headers), ","))
 
 
 class _BodyCheck(SchemaCheck):
@@ -115,7 +115,7 @@ class _BodyCheck(SchemaCheck):
             instance, values = read_json(body)
         except NotStrict as error:
             return [self.error("", str(error))]
-        return self.errors(instance, values)
+        return [] if self.fits(instance) else self.errors(instance, values, len(body))
 
 
 def validator(route: Route) -> Validator | None:
@@ -126,10 +126,14 @@ def validator(route: Route) -> Validator | None:
     return Validator(route.label, rules)
 
 
-def _errors(check: SchemaCheck, given: tuple[dict[str, object], list[str]]) -> list[FieldError]:
-    instance, repeated = given
+def _errors(
+    check: SchemaCheck, instance: dict[str, object], repeated: list[str]
+) -> list[FieldError]:
     errors = [check.error(pointer(name), "must occur once") for name in repeated]
-    return errors + check.errors(instance)
+    if not check.fits(instance):
+        values = [len(value) if isinstance(value, list) else 1 for value in instance.values()]
+        errors += check.errors(instance, sum(values))
+    return errors
 
 
 def _unsupported(headers: Headers) -> Refused | None:

@@ -3,13 +3,14 @@
 import pytest
 
 from config.schemas import Schema, compile_schema
-from ingress.schema_errors import MOST_ERRORS, MOST_VALUES, SchemaCheck, pointer
+from ingress.schema_errors import MOST_BYTES, MOST_ERRORS, MOST_VALUES, SchemaCheck, pointer
 
 SECRET = "hunter2"
 
 
-def told(schema: Schema, instance: object, values: int = 1) -> list[tuple[str, str]]:
-    errors = SchemaCheck("body", compile_schema(schema)).errors(instance, values)
+def told(schema: Schema, instance: object, values: int = 1, size: int = 0) -> list[tuple[str, str]]:
+    check = SchemaCheck("body", compile_schema(schema))
+    errors = [] if check.fits(instance) else check.errors(instance, values, size)
     assert all(error.part == "body" for error in errors)
     return [(error.pointer, error.detail) for error in errors]
 
@@ -90,8 +91,10 @@ def test_not_more_than_a_few() -> None:
 
 def test_large_instances_are_not_searched() -> None:
     """Listing what does not fit would cost more than the rest of the request."""
-    found = told({"items": {"type": "null"}}, [1] * 100_000, values=MOST_VALUES + 1)
-    assert found == [("", "does not fit the schema; with over 1000 values, it is not told where")]
+    untold = [("", "does not fit the schema, and is too large to tell where")]
+    items = {"items": {"type": "null"}}
+    assert told(items, [1] * 100_000, values=MOST_VALUES + 1) == untold
+    assert told({"type": "null"}, "x" * 100_000, size=MOST_BYTES + 1) == untold
     assert told({}, [1] * 100_000, values=MOST_VALUES + 1) == []
 
 
