@@ -154,6 +154,8 @@ class _Wire(asyncio.Protocol):
     def _refused(self, call: _Call | None, error: Exception) -> None:
         """Redis would not carry it out: for want of the script, or for a reason that will stay."""
         if call is None or not str(error).startswith("NOSCRIPT"):
+            if call is not None:
+                self._due.appendleft(call)  # for its caller to be told with the others
             self.end(error)
             return
         # A restarted Redis, or one whose scripts were flushed.

@@ -117,6 +117,16 @@ async def test_redis_that_takes_no_writes(private_redis: Callable[[], RedisServe
         await connected(link)
 
 
+async def test_a_call_that_redis_refuses(redis_url: str) -> None:
+    """Its caller is told, and who waits behind it too; the next connection serves again."""
+    async with RedisLink(redis_url, retry_every=0.01) as link:
+        refused = [link.call(pack(b"NO-SUCH-COMMAND")), link.call(pack(b"PING"))]
+        found = await asyncio.wait_for(asyncio.gather(*refused, return_exceptions=True), 30)
+        assert [type(each) for each in found] == [RedisUnavailable] * 2
+        await connected(link)
+        assert await link.call(pack(b"ECHO", b"x")) == b"x"
+
+
 async def test_leaving_answers_who_waits(redis_url: str) -> None:
     """Nobody waits for a link that has ended."""
     async with RedisLink(redis_url) as link:
