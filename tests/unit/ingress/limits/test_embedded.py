@@ -2,7 +2,7 @@
 
 from fractions import Fraction
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingress.limits.allowance import Allowance, Charge
@@ -50,6 +50,7 @@ requests = st.lists(
 limits = st.lists(st.tuples(st.integers(1, 100), st.integers(0, 20)), min_size=1, max_size=3)
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(limits, requests)
 async def test_as_the_reference(
     allowances: list[tuple[int, int]], asked: list[tuple[int, int]]
@@ -75,6 +76,7 @@ async def test_as_the_reference(
             assert -0.001 < late < 1.001  # rounded up to a microsecond
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.integers(1, 50), st.integers(0, 20), requests)
 async def test_no_double_allowance(
     per_minute: int, burst: int, asked: list[tuple[int, int]]
