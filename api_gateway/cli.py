@@ -10,12 +10,13 @@ import click
 from api_gateway.launch import Place, run_child, run_demo, run_node, run_processes
 from api_gateway.node import Role
 from api_gateway.setup import Refusal, described, read_setup
-from api_gateway.tokens import Bearer, issue
+from broker.messages import Principal
 from config.faults import ConfigError
 from config.loader import load
 from config.models import DEFAULT_TIERS, Auth
 from config.settings import load_settings
 from config.without_effect import without_effect
+from ingress.identity.tokens import issue, signing_algorithm
 
 _Command = Callable[..., None]
 _Decorator = Callable[[_Command], _Command]
@@ -193,10 +194,9 @@ def token(
     tiers = known.tiers if known else DEFAULT_TIERS
     if tier not in tiers:
         raise Refusal(f"--tier {tier}: there is no such tier, but {', '.join(tiers)}")
-    bearer = Bearer(subject, tier, roles, scopes, org)
+    principal = Principal(subject, tier, roles, scopes, org)
     auth = known.options.auth if known else Auth()
-    if "HS256" not in auth.algorithms:
-        raise Refusal("it would be signed with HS256, which is not among auth.algorithms")
-    click.echo(
-        issue(bearer, settings.jwt_secret.get_secret_value(), auth, ttl=ttl, now=time.time())
-    )
+    if signing_algorithm(auth) is None:
+        raise Refusal("it would be signed with HS256, and no HS is among auth.algorithms")
+    secret = settings.jwt_secret.get_secret_value()
+    click.echo(issue(principal, secret, auth, ttl=ttl, now=time.time()))

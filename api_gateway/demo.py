@@ -9,7 +9,7 @@ from typing import Self
 from aiohttp import web
 
 from api_gateway.listening import listen
-from api_gateway.tokens import Bearer
+from broker.messages import Principal
 from config.models import AnyOrAll, Route, Service
 from config.snapshot import Snapshot
 
@@ -69,9 +69,9 @@ def route_to_try(snapshot: Snapshot) -> Route | None:
     return next((r for r in snapshot.routes if r.methods is None or "GET" in r.methods), None)
 
 
-def bearer_for(route: Route, tiers: Collection[str]) -> Bearer:
+def bearer_for(route: Route, tiers: Collection[str]) -> Principal:
     """Somebody who may use the route, of the last tier."""
-    return Bearer("demo", list(tiers)[-1], _demanded(route.roles), _demanded(route.scopes))
+    return Principal("demo", list(tiers)[-1], _demanded(route.roles), _demanded(route.scopes))
 
 
 def _demanded(names: AnyOrAll | None) -> tuple[str, ...]:

@@ -20,8 +20,8 @@ from api_gateway.node import Node, Role
 from api_gateway.processes import REFUSED, ChildRefusedError, Processes
 from api_gateway.serving import serve
 from api_gateway.setup import Refusal, Setup
-from api_gateway.tokens import issue
 from ingress.heads import MissingCParser
+from ingress.identity.tokens import issue, signing_algorithm
 
 _DEMO_TOKEN_TTL = 24 * 3600.0  # seconds
 _DRAIN_GRACE = 10.0  # seconds that children may take beyond what the configuration gives them
@@ -95,10 +95,10 @@ def _invite(setup: Setup, place: Place) -> None:
     secret = setup.settings.jwt_secret
     if route is None:
         return
-    token = None
-    if route.auth_required and secret is not None:
+    token, auth = None, setup.snapshot.options.auth
+    if route.auth_required and secret is not None and signing_algorithm(auth) is not None:
         bearer = bearer_for(route, setup.snapshot.tiers)
-        auth, key = setup.snapshot.options.auth, secret.get_secret_value()
+        key = secret.get_secret_value()
         token = issue(bearer, key, auth, ttl=_DEMO_TOKEN_TTL, now=time.time())
     click.echo(f"try: {curl(place.public_url, route, token)}")
 

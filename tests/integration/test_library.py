@@ -11,9 +11,10 @@ import pytest
 from aiohttp import web
 
 from api_gateway import APIGateway
-from api_gateway.tokens import Bearer, issue
+from broker.messages import Principal
 from config.faults import ConfigError
 from config.models import Auth
+from ingress.identity.tokens import issue
 from tests.integration.commands import SECRET, configuration, upstream
 
 NOW = 1_700_000_000.0
@@ -75,7 +76,9 @@ async def gateway(config: str) -> AsyncIterator[APIGateway]:
 def bearer(**claims: Any) -> dict[str, str]:
     import time
 
-    token = issue(Bearer("u1", **claims), SECRET, Auth(), ttl=60, now=time.time())
+    token = issue(
+        Principal("u1", **{"tier": "FREE", **claims}), SECRET, Auth(), ttl=60, now=time.time()
+    )
     return {"Authorization": f"Bearer {token}"}
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from api_gateway.demo import DemoUpstream, bearer_for, curl, local_addresses, route_to_try
 from api_gateway.listening import CantListenError, listen
-from api_gateway.tokens import Bearer
+from broker.messages import Principal
 from config.models import Route, Service
 from config.snapshot import Snapshot
 from tests.processes import free_port
@@ -66,7 +66,7 @@ def test_the_bearer_has_what_the_route_demands() -> None:
 
     bearer = bearer_for(demanding, ["FREE", "PRO"])
 
-    assert bearer == Bearer("demo", "PRO", ("admin",), ("users:read",))
+    assert bearer == Principal("demo", "PRO", ("admin",), ("users:read",))
 
 
 def test_the_command_line_is_ready_to_paste() -> None:
