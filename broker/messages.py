@@ -18,7 +18,7 @@ class UndecodableMessage(ValueError):
 
 
 class Principal(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Who asks, as ingress found out."""
+    """Who asks, as ingress found out; ``session`` is one of the gateway's own."""
 
     subject: str
     tier: str

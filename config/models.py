@@ -37,6 +37,7 @@ from config.values import (
     PathPattern,
     PlainUrl,
     PositiveCount,
+    Scope,
     Seconds,
     SecondsFromZero,
     Sha256,
@@ -405,12 +406,14 @@ DEFAULT_TIERS: dict[str, Tier] = {
 
 
 class Client(Model):
-    """A machine that may fetch tokens by client credentials."""
+    """A machine that may fetch tokens, known here by the SHA-256 of its secret."""
 
     id: Name
-    secret_hash: str
+    secret_hash: Sha256
     tier: TierName = "FREE"
     roles: tuple[str, ...] = ()
+    scopes: tuple[Scope, ...] = ()
+    customer: Annotated[str, Field(min_length=1, max_length=200)] | None = None
 
 
 class ApiKey(Model):

@@ -183,6 +183,11 @@ FilePath = Annotated[
     Field(pattern=r"^[^\x00]+$", max_length=4096),
     _words("the path of a file, from the configuration directory on"),
 ]
+Scope = Annotated[  # a scope-token, RFC 6749 section 3.3
+    str,
+    Field(pattern=r"^[!#-\[\]-~]{1,200}$"),
+    _words("a scope of printable ASCII characters without space, quote and backslash"),
+]
 Sha256 = Annotated[
     str,
     Field(pattern=r"^[0-9a-f]{64}$"),

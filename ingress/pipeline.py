@@ -1,7 +1,7 @@
 """The way of one request, top to bottom, in one place.
 
-Address, path, route, origin, identity, rights, limits, headers, body, shape; then the envelope, its
-reply, the response. Each step either goes on or raises Refused.
+Address, path, route, origin, identity, rights, session and limits, headers, body, shape; then the
+envelope, its reply, the response. Each step either goes on or raises Refused.
 """
 
 import logging
@@ -60,8 +60,7 @@ class _Rules:
         self.forwarding = Forwarding(self.origins, withheld)
         self.ip_filter = ip_filter(options.ip_filter)
         self.cors = cors_policy(options.cors)
-        rate_limiting = RateLimiting(snapshot, limits, self.origins.client)
-        self.rate_limiting = None if rate_limiting.idle else rate_limiting
+        self.rate_limiting = RateLimiting(snapshot, limits, self.origins.client)
 
 
 @dataclass(slots=True, eq=False)
@@ -168,7 +167,7 @@ class Pipeline:
         visit.tier = route.tier or (principal.tier if principal else DEFAULT_TIER)
         if principal is not None:
             authorize(route.config, principal)
-        if rules.rate_limiting is not None:
+        if rules.rate_limiting.concerns(principal):
             visit.limits = await rules.rate_limiting.check(request, path, route, principal)
         headers = rules.forwarding.request_headers(request, principal, visit.request_id)
         timeout = timeout_for(request.headers, route.timeout)

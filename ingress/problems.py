@@ -160,6 +160,7 @@ _MEANINGS = {
     ProblemType.BROKER_UNAVAILABLE: "Requests can't be passed on at the moment. Come back later.",
     ProblemType.NO_INSTANCE: "No instance of the service is known and well. Come back later.",
     ProblemType.LIMITS_UNAVAILABLE: "A limit that must hold can't be checked now. Come back later.",
+    ProblemType.SESSIONS_UNAVAILABLE: "Whether the token was revoked is unknown. Come back later.",
     ProblemType.TOO_MANY_CONNECTIONS: "This node has all the connections that it may have.",
     ProblemType.SHUTTING_DOWN: "This node takes no more requests. Another one does.",
     ProblemType.DEADLINE_EXCEEDED: "There was no answer in the time that route or client allow.",

@@ -11,7 +11,10 @@ from ingress.identity.fetching import fetch as fetch_over_http
 from ingress.identity.jwks import Fetch, RemoteKeys, Timing
 from ingress.identity.keyring import Keyring
 from ingress.identity.keys import Key, KeySet, pem_key, secret_key
+from ingress.identity.session_store import SessionStore
+from ingress.identity.sessions import Sessions
 from ingress.identity.signatures import SignatureChecker
+from ingress.identity.tokens import signing_algorithm
 from ingress.metrics import IngressListener
 
 
@@ -79,6 +82,17 @@ class Identity:
             self._keyring = Keyring(keys, self._checker, self._remote)
             self._made_for = made_for
         return self._keyring
+
+    def sessions(
+        self, auth: Auth, store: SessionStore, clock: Callable[[], float]
+    ) -> Sessions | None:
+        """The sessions of a configuration's clients.
+
+        None where there are no clients, or nothing to sign their tokens with.
+        """
+        if not self._secret or not auth.clients or signing_algorithm(auth) is None:
+            return None
+        return Sessions(auth, self._secret, store, clock=clock)
 
     def _at_hand(self, auth: Auth, pems: Iterable[bytes]) -> Iterator[Key]:
         if self._secret:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from config.models import OnStoreFailure
+from ingress.identity.session_store import SessionRef, SessionStore
 
 REQUEST = 60_000_000  # units
 _SECOND = 1_000_000  # microseconds
@@ -85,11 +86,18 @@ class StoreUnavailable(Exception):
 
 
 class Store(Protocol):
-    """Keeps the levels."""
+    """Keeps the levels, and the sessions."""
 
-    async def check(self, charges: Sequence[Charge], cost: int = 1) -> Outcome:
+    @property
+    def sessions(self) -> SessionStore:
+        """Those that ``check`` knows."""
+
+    async def check(
+        self, charges: Sequence[Charge], cost: int = 1, session: SessionRef | None = None
+    ) -> Outcome:
         """Count a request under all of its charges, or, if one does not fit, under none.
 
         It counts for ``cost`` requests; where that is more than the whole allowance, for all of it.
-        Raises StoreUnavailable.
+        Raises StoreUnavailable; SessionOver, and counts nothing, if it has a session that does not
+        last; SessionsUnavailable if that can't be told.
         """

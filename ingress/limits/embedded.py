@@ -1,9 +1,11 @@
-"""Levels in the memory of this process."""
+"""Levels, and sessions, in the memory of this process."""
 
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
+from ingress.identity.embedded_sessions import EmbeddedSessions
+from ingress.identity.session_store import SessionOver, SessionRef
 from ingress.limits.allowance import Charge, Outcome
 
 _MAX_KEYS = 100_000
@@ -22,8 +24,12 @@ class EmbeddedStore:
     """
 
     def __init__(
-        self, clock: Callable[[], int] = _monotonic_microseconds, max_keys: int = _MAX_KEYS
+        self,
+        clock: Callable[[], int] = _monotonic_microseconds,
+        max_keys: int = _MAX_KEYS,
+        sessions: EmbeddedSessions | None = None,
     ) -> None:
+        self.sessions = EmbeddedSessions() if sessions is None else sessions
         self._clock = clock
         self._max_keys = max_keys
         self._states: OrderedDict[bytes, tuple[int, int, int]] = OrderedDict()  # at, level, rate
@@ -31,8 +37,15 @@ class EmbeddedStore:
     def __len__(self) -> int:
         return len(self._states)
 
-    async def check(self, charges: Sequence[Charge], cost: int = 1) -> Outcome:
-        """Count a request under all of its charges, or, if one does not fit, under none."""
+    async def check(
+        self, charges: Sequence[Charge], cost: int = 1, session: SessionRef | None = None
+    ) -> Outcome:
+        """Count a request under all of its charges, or, if one does not fit, under none.
+
+        Raises SessionOver, and counts nothing, if it has a session that does not last.
+        """
+        if session is not None and not self.sessions.holds(session):
+            raise SessionOver
         now = self._clock()
         levels = []
         fits = True

@@ -9,6 +9,7 @@ import hashlib
 import ipaddress
 import re
 
+from broker.messages import Principal
 from ingress.addresses import Address
 
 _is_plain = re.compile(r"[A-Za-z0-9@._:+=/-]{1,80}").fullmatch
@@ -28,6 +29,13 @@ def address_identity(address: Address | None) -> str:
     if isinstance(address, ipaddress.IPv6Address):
         return identity("ip", str(ipaddress.ip_network((address, _IPV6_SITE), strict=False)))
     return identity("ip", str(address or "unknown"))
+
+
+def home_of(principal: Principal) -> str:
+    """Where all that is counted for a caller, or kept of it, has its keys: with its customer."""
+    if principal.customer:
+        return identity("org", principal.customer)
+    return identity("sub", principal.subject)
 
 
 def key(home: str, who: str, what: str) -> bytes:

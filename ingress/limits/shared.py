@@ -1,9 +1,13 @@
-"""The store of a node: Redis where there is one, the memory of the process where there is none."""
+"""The store of a node, for limits and sessions.
+
+Redis where there is one, the memory of the process where there is none.
+"""
 
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Self
 
+from ingress.identity.session_store import SessionRef, SessionStore, SessionsUnavailable
 from ingress.limits.allowance import Charge, Outcome, StoreUnavailable
 from ingress.limits.embedded import EmbeddedStore
 
@@ -21,20 +25,22 @@ class LimitListener:
 class NodeStore:
     """Checks in Redis, and by the word of each allowance while Redis can't be asked.
 
-    An async context manager. ``redis_url`` None leaves all to this process. Raises ValueError for
-    a URL that is none.
+    No session is good then. An async context manager. ``redis_url`` None leaves all to this
+    process. Raises ValueError for a URL that is none.
     """
 
     def __init__(self, redis_url: str | None = None, listener: LimitListener | None = None) -> None:
         self._local = EmbeddedStore()
         self._listener = listener or LimitListener()
         self._link: RedisLink | None = None
+        self.sessions: SessionStore = self._local.sessions
         if redis_url is not None:
             # Imported only here, as it costs time at the start and memory.
             from ingress.limits.redis_store import RedisStore, open_link
 
             self._link = open_link(redis_url)
             self._redis = RedisStore(self._link)
+            self.sessions = self._redis.sessions
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -52,19 +58,24 @@ class NodeStore:
             return None
         return "connected" if self._link.connected else "disconnected"
 
-    async def check(self, charges: Sequence[Charge], cost: int = 1) -> Outcome:
+    async def check(
+        self, charges: Sequence[Charge], cost: int = 1, session: SessionRef | None = None
+    ) -> Outcome:
         """Count a request under all of its charges, or, if one does not fit, under none.
 
-        Raises StoreUnavailable if one of them is closed at the moment. Those that are open at the
-        moment are not in the outcome.
+        Raises StoreUnavailable if one of them is closed at the moment; SessionOver, and counts
+        nothing, if it has a session that does not last; SessionsUnavailable if that can't be told.
+        Charges that are open at the moment are not in the outcome.
         """
         if self._link is None:
-            return await self._local.check(charges, cost)
+            return await self._local.check(charges, cost, session)
         if self._link.connected:
             try:
-                return await self._redis.check(charges, cost)
+                return await self._redis.check(charges, cost, session)
             except StoreUnavailable:
                 pass
+        if session is not None:
+            raise SessionsUnavailable
         return await self._alone(charges, cost)
 
     async def _alone(self, charges: Sequence[Charge], cost: int) -> Outcome:

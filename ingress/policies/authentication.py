@@ -11,8 +11,10 @@ from broker.problems import ProblemType
 from config.models import Auth
 from ingress.identity.api_keys import ApiKeys
 from ingress.identity.claims import Claims, ClaimsReader
-from ingress.identity.jws import InvalidToken, malformed, parse
+from ingress.identity.jws import InvalidToken, Signed, malformed, parse
 from ingress.identity.keyring import Keyring, KeysUnavailable
+from ingress.identity.keys import SYMMETRIC
+from ingress.identity.session_store import NoSession, SessionOver, is_session_id
 from ingress.problems import Refused
 from ingress.request import HeaderLookup
 
@@ -37,6 +39,7 @@ class Authenticator:
         self._leeway = auth.leeway
         self._claims = ClaimsReader(auth)
         self._api_keys = ApiKeys(auth.api_keys)
+        self._customers = {client.id: client.customer for client in auth.clients}
         self._tiers = frozenset(tiers)
         self._keyring = keyring
         self._verified = keyring.verified
@@ -84,12 +87,24 @@ class Authenticator:
         if key is None:
             raise malformed()
         claims = self._claims.read(signed.payload, self._clock())
-        principal = self._principal(claims)
+        principal = self._principal(claims, self._session(signed, claims))
         if self._keyring.holds(key):  # it may have been withdrawn meanwhile
             self._verified.add(authorization, principal, claims.exp + self._leeway)
         return principal
 
-    def _principal(self, claims: Claims) -> Principal:
+    def _session(self, signed: Signed, claims: Claims) -> str | None:
+        """The session of this gateway under which it made the token, if it did.
+
+        Those of other issuers are theirs to end. What public keys vouch for is never its own. A
+        client that is no more, or belongs to another customer now, has no sessions.
+        """
+        if signed.alg not in SYMMETRIC or not is_session_id(claims.sid):
+            return None
+        if self._customers.get(claims.sub, ...) != claims.customer:
+            raise _over()
+        return claims.sid
+
+    def _principal(self, claims: Claims, session: str | None) -> Principal:
         tier = DEFAULT_TIER if claims.tier is None else claims.tier
         if tier not in self._tiers:
             raise InvalidToken("The token names an unknown tier.")
@@ -99,7 +114,7 @@ class Authenticator:
             roles=(claims.roles,) if isinstance(claims.roles, str) else tuple(claims.roles),
             scopes=tuple(claims.scope.split()),
             customer=claims.customer,
-            session=claims.sid,
+            session=session,
         )
 
     def _machine(self, key: str) -> Principal:
@@ -107,6 +122,18 @@ class Authenticator:
         if caller is None:
             raise _challenge("The API key is not known.")
         return caller
+
+
+def session_refusal(error: NoSession) -> Refused:
+    """The answer to a caller whose session is over, or can't be asked for."""
+    if isinstance(error, SessionOver):
+        return _challenge(str(_over()), "invalid_token")
+    detail = "Whether the session of this token lasts can't be checked at the moment."
+    return Refused(ProblemType.SESSIONS_UNAVAILABLE, detail)
+
+
+def _over() -> InvalidToken:
+    return InvalidToken("The session of this token is over.")
 
 
 def _challenge(detail: str, error: str | None = None) -> Refused:

@@ -1,4 +1,7 @@
-"""How much: the limits of the caller's tier, of the route, and of the operator's own rules."""
+"""How much: the limits of the caller's tier, of the route, and of the operator's own rules.
+
+The store that counts also knows whether the caller's session lasts, and tells both in one answer.
+"""
 
 import re
 from collections.abc import Callable, Iterator
@@ -11,11 +14,12 @@ from config.models import RateLimitRule, Route
 from config.paths import REST
 from config.snapshot import Snapshot
 from ingress.addresses import Address
+from ingress.identity.session_store import NoSession, SessionRef, session_of
 from ingress.limits.allowance import Allowance, Charge, Outcome, Store, StoreUnavailable
 from ingress.limits.fields import legacy_fields, policy_field, quoted, state_field
-from ingress.limits.keys import address_identity, identity, key
+from ingress.limits.keys import address_identity, home_of, identity, key
 from ingress.limits.limiter import tier_allowance
-from ingress.policies.authentication import DEFAULT_TIER
+from ingress.policies.authentication import DEFAULT_TIER, session_refusal
 from ingress.problems import Refused
 from ingress.request import HeaderLookup, Request
 from ingress.routing import CompiledRoute
@@ -39,7 +43,7 @@ class _Caller:
             return cls(ip, ip, ip, None)
         own = identity("sub", principal.subject)
         customer = identity("org", principal.customer) if principal.customer else None
-        return cls(customer or own, own, ip, customer)
+        return cls(home_of(principal), own, ip, customer)
 
 
 class _Rule:
@@ -80,9 +84,10 @@ class _Rule:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Plan:
-    """What all requests of a caller on a route are counted under."""
+    """What all requests of a caller on a route are counted under, and by whose leave."""
 
     caller: _Caller
+    session: SessionRef | None
     charges: tuple[Charge, ...]
     policy: tuple[bytes, bytes]
 
@@ -99,6 +104,7 @@ class RateLimiting:
         self._store = store
         self._client = client
         self._tiers = snapshot.tiers
+        self._session_ttl = snapshot.options.auth.refresh_ttl
         rules = [_Rule(rule) for rule in snapshot.options.rate_limits]
         self._rules = [rule for rule in rules if not rule.varies]
         self._varying = [rule for rule in rules if rule.varies]
@@ -106,21 +112,21 @@ class RateLimiting:
         self._of_tiers = {name: tier_allowance(name, tier) for name, tier in self._tiers.items()}
         self._of_routes = {route.label: _route_allowance(route) for route in snapshot.routes}
         self._legacy = snapshot.options.x_ratelimit_fields
+        limits = (*self._of_tiers.values(), *self._of_routes.values(), *rules)
+        self._limited = any(limits) or any(tier.customers for tier in self._tiers.values())
         self._plans: dict[tuple[CompiledRoute, Principal | None, Address | None], _Plan] = {}
 
-    @property
-    def idle(self) -> bool:
-        """Whether there is no limit at all."""
-        limited = any((*self._of_tiers.values(), *self._of_routes.values()))
-        customers = any(tier.customers for tier in self._tiers.values())
-        return not (limited or customers or self._rules or self._varying)
+    def concerns(self, principal: Principal | None) -> bool:
+        """Whether there may be something to check for a caller: any limit at all, or a session."""
+        return self._limited or (principal is not None and principal.session is not None)
 
     async def check(
         self, request: Request, path: str, route: CompiledRoute, principal: Principal | None
     ) -> Headers:
         """Count a request under all limits that are for it; the fields that tell what is left.
 
-        Raises Refused (429; 503 where a limit can't be checked, and must be).
+        Raises Refused: 429; 401 if the caller's session is over; 503 where the session, or a limit
+        that must hold, can't be checked.
         """
         plan = self._plan(request, route, principal)
         charges, policy = plan.charges, plan.policy
@@ -128,11 +134,13 @@ class RateLimiting:
             found = [r.charge(plan.caller, principal, path, request.headers) for r in self._varying]
             charges += tuple(charge for charge in found if charge is not None)
             policy = policy_field(charges)
-        if not charges:
+        if not charges and plan.session is None:
             return ()
         cost = route.config.rate_limit_cost
         try:
-            outcome = await self._store.check(charges, cost)
+            outcome = await self._store.check(charges, cost, session=plan.session)
+        except NoSession as error:
+            raise session_refusal(error) from None
         except StoreUnavailable:
             detail = "The rate limits of this request can't be checked at the moment."
             raise Refused(ProblemType.LIMITS_UNAVAILABLE, detail) from None
@@ -156,7 +164,9 @@ class RateLimiting:
             charges = tuple(self._charges(request, route, principal, caller))
             if len(self._plans) >= _CACHE_SIZE:
                 self._plans.clear()
-            plan = self._plans[of_whom] = _Plan(caller, charges, policy_field(charges))
+            session = session_of(principal, self._session_ttl)
+            plan = _Plan(caller, session, charges, policy_field(charges))
+            self._plans[of_whom] = plan
         return plan
 
     def _charges(

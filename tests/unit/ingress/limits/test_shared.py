@@ -7,6 +7,12 @@ from collections.abc import Callable
 import pytest
 
 from config.models import OnStoreFailure
+from ingress.identity.session_store import (
+    SessionOver,
+    SessionOwner,
+    SessionRef,
+    SessionsUnavailable,
+)
 from ingress.limits.allowance import Allowance, Charge, StoreUnavailable
 from ingress.limits.shared import LimitListener, NodeStore
 from tests.servers import RedisServer
@@ -62,6 +68,28 @@ async def test_without_redis(private_redis: Callable[[], RedisServer]) -> None:
         await until(store, "connected")
         assert (await store.check([local, closed])).allowed
         assert count.not_shared == 7
+
+
+async def test_sessions_without_redis(private_redis: Callable[[], RedisServer]) -> None:
+    """No session is good then, not even one that this node has made; after that it is again."""
+    server = private_redis()
+    session = SessionRef(SessionOwner(b"session:{a}|a", 60), b"s")
+    async with NodeStore(server.url) as store:
+        await store.sessions.open(session, bytes(32), ())
+        assert (await store.check((), session=session)).allowed
+        server.kill()
+        checks = [store.check([charge("open")], session=session) for _ in range(3)]
+        found = await asyncio.gather(*checks, return_exceptions=True)
+        await until(store, "disconnected")
+        found += await asyncio.gather(
+            store.check([charge("open")], session=session), return_exceptions=True
+        )
+        assert [type(each) for each in found] == [SessionsUnavailable] * 4
+        assert (await store.check([charge("local")])).allowed
+        server.start()
+        await until(store, "connected")
+        with pytest.raises(SessionOver):
+            await store.check((), session=session)
 
 
 async def test_a_check_that_redis_does_not_answer(

@@ -30,6 +30,8 @@ from tests.unit.ingress.identity.signing import (
 )
 
 RSA, EC = key_pair("RSA"), key_pair("P-256")
+SESSION = "gws_" + "a" * 22
+ALICE = {"id": "alice", "secret_hash": "0" * 64}
 
 
 def authenticator(
@@ -67,10 +69,36 @@ async def refusal(
 
 async def test_all_claims() -> None:
     """Every claim finds its place in the principal."""
-    token = bearer(tier="PRO", roles=["admin"], scope="a b", org="acme", sid="s1")
-    assert await caller(authenticator(), token) == Principal(
-        "alice", "PRO", ("admin",), ("a", "b"), "acme", "s1"
+    token = bearer(tier="PRO", roles=["admin"], scope="a b", org="acme", sid=SESSION)
+    assert await caller(authenticator(clients=[{**ALICE, "customer": "acme"}]), token) == Principal(
+        "alice", "PRO", ("admin",), ("a", "b"), "acme", SESSION
     )
+
+
+@pytest.mark.parametrize(
+    "sid", ["s1", "gws_", "gws_" + "a" * 21, "gws_" + "a" * 23, "x" + "gws_" + "a" * 22]
+)
+async def test_a_session_that_is_not_one_of_the_gateway(sid: str) -> None:
+    """Who shares the secret may have sessions of its own; they are never asked for."""
+    found = await caller(authenticator(clients=[ALICE]), bearer(sid=sid))
+    assert found == Principal("alice", "FREE")
+
+
+async def test_a_session_that_only_looks_like_one_of_the_gateway() -> None:
+    """What a public key vouches for is another issuer's, whatever it is called."""
+    subject = authenticator(public_keys=(RSA.pem,), algorithms=["RS256"], clients=[ALICE])
+    found = await caller(subject, "Bearer " + RSA.token("RS256", sid=SESSION))
+    assert found == Principal("alice", "FREE")
+
+
+async def test_a_session_of_a_client_that_is_no_more() -> None:
+    """Who takes a client out of the configuration, or to another customer, ends its tokens."""
+    for clients in ([], [{**ALICE, "customer": "acme"}], [{**ALICE, "id": "bob"}]):
+        refused = await refusal(authenticator(clients=clients), bearer(sid=SESSION))
+        assert refused.detail == "The session of this token is over."
+        assert b'error="invalid_token"' in refused.headers[0][1]
+    moved = authenticator(clients=[{**ALICE, "customer": "acme"}])
+    assert await caller(moved, bearer(sid=SESSION, org="acme")) is not None
 
 
 async def test_least_claims() -> None:

@@ -11,6 +11,7 @@ from broker.problems import ProblemType
 from config.models import GatewayOptions, Route, Service, Tier
 from config.snapshot import Snapshot
 from ingress.addresses import Address
+from ingress.identity.session_store import SessionsUnavailable, owner_of, session_of
 from ingress.limits.allowance import Charge, Outcome, Store, StoreUnavailable
 from ingress.limits.embedded import EmbeddedStore
 from ingress.origin import Origins
@@ -45,8 +46,8 @@ class Door:
             options=GatewayOptions.model_validate({"rate_limits": rules or [], **options}),
         )
         self._router = Router(snapshot)
-        kept = EmbeddedStore(lambda: 0) if store is None else store
-        self.policy = RateLimiting(snapshot, kept, Origins(()).client)
+        self.store = EmbeddedStore(lambda: 0) if store is None else store
+        self.policy = RateLimiting(snapshot, self.store, Origins(()).client)
 
     async def ask(
         self,
@@ -233,20 +234,22 @@ async def test_rule_for_some_paths(pattern: str, path: str, counted: bool) -> No
 
 
 async def test_nothing_to_limit() -> None:
-    """Without any limit the policy is idle; with one of any kind it is not."""
-    assert Door().policy.idle
-    assert not Door(rules=[rule("ip")]).policy.idle
-    assert not Door(rules=[rule("header:X")]).policy.idle
-    assert not Door({"path": "/x", "rate_limit": 1}).policy.idle
-    assert not Door(tiers={"ENTERPRISE": ENTERPRISE}).policy.idle
-    assert not Door(tiers={"FREE": {"requests_per_minute": 1}}).policy.idle
+    """Nobody is concerned without any limit, but for who has a session; with one, everybody is."""
+    assert not Door().policy.concerns(None)
+    assert not Door().policy.concerns(ALICE)
+    assert Door().policy.concerns(Principal("alice", "FREE", session="gws_x"))
+    assert Door(rules=[rule("ip")]).policy.concerns(None)
+    assert Door(rules=[rule("header:X")]).policy.concerns(None)
+    assert Door({"path": "/x", "rate_limit": 1}).policy.concerns(None)
+    assert Door(tiers={"ENTERPRISE": ENTERPRISE}).policy.concerns(None)
+    assert Door(tiers={"FREE": {"requests_per_minute": 1}}).policy.concerns(None)
 
 
 async def test_store_that_must_be_asked() -> None:
     """Where a limit must hold and can't be checked, the request is refused with a 503."""
 
-    class Away:
-        async def check(self, charges: Any, cost: int = 1) -> Outcome:
+    class Away(EmbeddedStore):
+        async def check(self, charges: Any, cost: int = 1, session: Any = None) -> Outcome:
             raise StoreUnavailable
 
     with pytest.raises(Refused) as caught:
@@ -260,9 +263,9 @@ async def test_keys_of_a_caller_share_a_slot() -> None:
     asked: list[Charge] = []
 
     class Seen(EmbeddedStore):
-        async def check(self, charges: Any, cost: int = 1) -> Outcome:
+        async def check(self, charges: Any, cost: int = 1, session: Any = None) -> Outcome:
             asked.extend(charges)
-            return await super().check(charges, cost)
+            return await super().check(charges, cost, session)
 
     door = Door(
         {"path": "/x", "rate_limit": 9},
@@ -272,7 +275,43 @@ async def test_keys_of_a_caller_share_a_slot() -> None:
     )
     await door.ask(ACME)
     assert len({charge.key for charge in asked}) == 4
+    assert owner_of(ACME, 1).key.startswith(b"session:{org:acme}|")
     assert all(charge.key.startswith(b"rl:{org:acme}|") for charge in asked)
+
+
+async def test_session() -> None:
+    """A caller with a session passes while it lasts, with limits and without; then it is a 401."""
+    for tiers in (NO_LIMITS, {"FREE": {"requests_per_minute": 9}}):
+        door = Door(tiers=tiers)
+        caller = Principal("alice", "FREE", session="gws_x")
+        session = session_of(caller, 1_209_600)
+        assert session is not None
+        await door.store.sessions.open(session, bytes(32), ())
+        fields = await door.ask(caller)
+        assert ("RateLimit" in fields) == (tiers is not NO_LIMITS)
+        await door.store.sessions.end(session)
+        with pytest.raises(Refused) as caught:
+            await door.ask(caller)
+        assert caught.value.problem_type is ProblemType.UNAUTHORIZED
+        assert b'error="invalid_token"' in caught.value.headers[0][1]
+        assert await door.passes(ALICE)
+
+
+async def test_session_that_can_not_be_checked() -> None:
+    """Whoever has one is refused with a 503; who has none goes by the limits."""
+
+    class Away(EmbeddedStore):
+        async def check(self, charges: Any, cost: int = 1, session: Any = None) -> Outcome:
+            if session is not None:
+                raise SessionsUnavailable
+            return await super().check(charges, cost)
+
+    door = Door(store=Away())
+    with pytest.raises(Refused) as caught:
+        await door.ask(Principal("alice", "FREE", session="gws_x"))
+    assert caught.value.problem_type is ProblemType.SESSIONS_UNAVAILABLE
+    assert caught.value.executed == "no"
+    assert await door.ask(ALICE) == {}
 
 
 async def test_plans_are_bounded() -> None:
