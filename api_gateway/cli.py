@@ -1,5 +1,6 @@
 """The ``api-gateway`` command: its options, and what they lead to."""
 
+import secrets
 import sys
 import time
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from config.loader import load
 from config.models import DEFAULT_TIERS, Auth
 from config.settings import load_settings
 from config.without_effect import without_effect
+from ingress.identity.clients import hashed_secret
 from ingress.identity.tokens import issue, signing_algorithm
 
 _Command = Callable[..., None]
@@ -118,6 +120,7 @@ def ingress(
     setup = read_setup(config)
     setup.require_broker()
     setup.require_key()
+    setup.require_shared_sessions()
     if admin_socket is not None:
         run_child(setup, Role.INGRESS, admin_socket, public_fd)
     setup.warn()
@@ -200,3 +203,11 @@ def token(
         raise Refusal("it would be signed with HS256, and no HS is among auth.algorithms")
     secret = settings.jwt_secret.get_secret_value()
     click.echo(issue(principal, secret, auth, ttl=ttl, now=time.time()))
+
+
+@main.command()
+def client_secret() -> None:
+    """Print a new secret for one of auth.clients, and its hash for gateway.yaml."""
+    secret = secrets.token_urlsafe(32)
+    click.echo(f"secret: {secret}")
+    click.echo(f"secret_hash: {hashed_secret(secret).hex()}")

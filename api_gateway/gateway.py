@@ -11,6 +11,7 @@ from config.loader import load, replace
 from config.settings import SHORTEST_KEY, Settings, load_settings
 from config.snapshot import Snapshot
 from config.without_effect import without_effect
+from ingress.identity.tokens import signing_algorithm
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +82,12 @@ class APIGateway:
         await self._node.change(lambda snapshot: replace(snapshot, config_type, config_data))
 
 
+def can_sign(settings: Settings, snapshot: Snapshot) -> bool:
+    """Whether there is a secret, and an algorithm for it."""
+    algorithm = signing_algorithm(snapshot.options.auth)
+    return settings.jwt_secret is not None and algorithm is not None
+
+
 def warn_of(settings: Settings, snapshot: Snapshot) -> None:
     """Log what can be used, but does not do what its owner may think."""
     if settings.elasticsearch_url is not None:
@@ -90,5 +97,7 @@ def warn_of(settings: Settings, snapshot: Snapshot) -> None:
             "GATEWAY_JWT_SECRET is shorter than %d bytes, so it may be guessed (RFC 7518, 3.2)",
             SHORTEST_KEY,
         )
+    if snapshot.options.auth.clients and not can_sign(settings, snapshot):
+        log.warning("auth.clients is set, but there is nothing to sign tokens with: no endpoints")
     for key in without_effect(snapshot):
         log.warning("set, but nothing acts on it yet: %s", key)

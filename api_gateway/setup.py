@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 from pydantic import SecretStr
 
-from api_gateway.gateway import warn_of
+from api_gateway.gateway import can_sign, warn_of
 from api_gateway.telemetry import configure_logging
 from config.faults import ConfigError
 from config.loader import load
@@ -39,7 +39,12 @@ class Setup:
             )
 
     def require_key(self) -> None:
-        """A route that wants a token can't be served without a key to check it with."""
+        """Tokens can't be checked without a key, nor made for clients without the secret."""
+        if self.snapshot.options.auth.clients and not can_sign(self.settings, self.snapshot):
+            raise Refusal(
+                "auth.clients in gateway.yaml are to get tokens, but there is nothing to sign them "
+                "with: set GATEWAY_JWT_SECRET, and have HS256 among auth.algorithms."
+            )
         if self._has_key():
             return
         closed = [route.label for route in self.snapshot.routes if route.auth_required]
@@ -51,10 +56,17 @@ class Setup:
                 "auth.jwks_url in gateway.yaml. A route for everybody says `auth_required: false`."
             )
 
+    def require_shared_sessions(self) -> None:
+        """What one ingress process is asked about sessions, another must have been told."""
+        if self.snapshot.options.auth.clients and self.settings.redis_url is None:
+            raise Refusal(
+                "auth.clients in gateway.yaml needs a Redis by which ingress processes share "
+                "sessions: set GATEWAY_REDIS_URL. `api-gateway up` keeps them in its one process."
+            )
+
     def _has_key(self) -> bool:
         auth = self.snapshot.options.auth
-        symmetric = any(name.startswith("HS") for name in auth.algorithms)
-        with_secret = self.settings.jwt_secret is not None and symmetric
+        with_secret = can_sign(self.settings, self.snapshot)
         return bool(with_secret or auth.public_keys or auth.jwks_url or auth.api_keys)
 
     def warn(self) -> None:

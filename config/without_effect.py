@@ -26,7 +26,6 @@ _GATEWAY = {
     "admission": "admission",
     "audit": "audit",
 }
-_AUTH = {"clients": "clients"}
 
 
 def without_effect(snapshot: Snapshot) -> list[str]:
@@ -35,7 +34,6 @@ def without_effect(snapshot: Snapshot) -> list[str]:
         _set("routes.yaml", _ROUTE, ((route.label, route) for route in snapshot.routes)),
         _set("services.yaml", _SERVICE, snapshot.services.items()),
         _set("gateway.yaml", _GATEWAY, [("", snapshot.options)]),
-        _set("gateway.yaml: auth", _AUTH, [("", snapshot.options.auth)]),
     )
     transforms = [transform.name for transform in snapshot.transforms]
     return [*found, *([f"transforms.yaml: {_some(transforms)}"] if transforms else [])]

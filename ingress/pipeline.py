@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from broker.messages import Envelope, Headers
 from broker.problems import ProblemType
 from config.snapshot import Snapshot
+from ingress.auth_endpoints import ENDPOINTS, AuthEndpoints
 from ingress.deadline import timeout_for
 from ingress.exchange import Exchange
 from ingress.forwarding import Forwarding
@@ -36,7 +37,7 @@ from ingress.routing import CompiledRoute, Router
 log = logging.getLogger(__name__)
 
 CLIENT_LEFT = 499
-_RESERVED = ("/auth/", "/requests/")  # the gateway's own, and never an upstream's
+_RESERVED = (ENDPOINTS, "/requests/")  # the gateway's own, and never an upstream's
 
 
 class _Rules:
@@ -61,6 +62,11 @@ class _Rules:
         self.ip_filter = ip_filter(options.ip_filter)
         self.cors = cors_policy(options.cors)
         self.rate_limiting = RateLimiting(snapshot, limits, self.origins.client)
+        sessions = identity.sessions(options.auth, limits.sessions, clock)
+        self.auth_endpoints: AuthEndpoints | None = None
+        if sessions is not None:
+            parts = (sessions, self.authenticator, limits, self.origins.client)
+            self.auth_endpoints = AuthEndpoints(*parts)
 
 
 @dataclass(slots=True, eq=False)
@@ -142,6 +148,8 @@ class Pipeline:
         preflight = read_preflight(request.method, request.headers)
         if preflight is not None and (answer := self._permit(preflight, request, visit, path)):
             return answer
+        if self._rules.auth_endpoints is not None and path.startswith(ENDPOINTS):
+            return await self._rules.auth_endpoints.answer(request, path, visit.request_id)
         if path.startswith(_RESERVED):
             raise Refused(ProblemType.NO_ROUTE, "There is nothing here.")
         if path.startswith(PAGES):

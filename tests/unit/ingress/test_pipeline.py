@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from typing import Any
 
 import jwt
@@ -18,7 +19,7 @@ from broker.embedded import EmbeddedBroker
 from broker.messages import Envelope, Principal, Problem, Reply
 from broker.problems import ProblemType
 from broker.topology import RequestQueue
-from config.models import DEFAULT_TIERS, Auth, GatewayOptions, Route, Service
+from config.models import DEFAULT_TIERS, Auth, Cors, GatewayOptions, Route, Service
 from config.snapshot import Snapshot
 from ingress.exchange import Exchange
 from ingress.identity.identity import Identity
@@ -439,6 +440,78 @@ async def test_a_catch_all_does_not_get_reserved_paths() -> None:
         for target in ("/auth/token", "/requests/1", "/auth//x"):
             response = await made.handle(make_request("POST", target, (HOST,)))
             assert problem(response) == "no-route"
+
+
+async def token(gateway: Gateway) -> tuple[bytes, bytes]:
+    """One that the gateway gives to a client."""
+    form = (b"Content-Type", b"application/x-www-form-urlencoded")
+    body = b"grant_type=client_credentials&client_id=alice&client_secret=x"
+    response = await gateway.handle(make_request("POST", "/auth/token", (HOST, form), body=body))
+    return (b"Authorization", b"Bearer " + json.loads(response.body)["access_token"].encode())
+
+
+async def test_a_session_that_was_ended_is_ended_at_once(gateway: Gateway) -> None:
+    """Its token is refused though it was verified before; a session of others is unaffected."""
+    clients = [{"id": "alice", "secret_hash": sha256(b"x").hexdigest(), "tier": "PRO"}]
+    gateway.pipeline.use(snapshot(clients=clients))
+    ended, other = await token(gateway), await token(gateway)
+    assert (await gateway.get("/users/7", ended)).status == 200
+    assert gateway.asked[0].tier == "PRO"
+    logout = await gateway.handle(make_request("POST", "/auth/logout", (HOST, ended)))
+    assert (logout.status, gateway.finished[-1].route) == (204, "")
+    refused = await gateway.get("/users/7", ended)
+    assert (refused.status, problem(refused)) == (401, "unauthorized")
+    assert b'error="invalid_token"' in (header(refused, b"WWW-Authenticate") or b"")
+    assert (await gateway.get("/open/x", ended)).status == 401
+    for headers in (other, bearer(sub="alice"), bearer(sub="alice", sid="s1")):
+        assert (await gateway.get("/users/7", headers)).status == 200
+
+
+async def test_a_client_that_was_taken_out_is_out_at_once(gateway: Gateway) -> None:
+    """With the configuration that does not have it any more; back again, it is back."""
+    alice = {"id": "alice", "secret_hash": sha256(b"x").hexdigest()}
+    gateway.pipeline.use(snapshot(clients=[alice]))
+    headers = await token(gateway)
+    assert (await gateway.get("/users/7", headers)).status == 200
+    gateway.pipeline.use(snapshot(clients=[{**alice, "id": "bob"}]))
+    assert (await gateway.get("/users/7", headers)).status == 401
+    gateway.pipeline.use(snapshot(clients=[alice]))
+    assert (await gateway.get("/users/7", headers)).status == 200
+
+
+async def test_token_endpoints_follow_the_rules_for_all_origins(gateway: Gateway) -> None:
+    """Pages that may ask read answers and errors, and get their preflights answered."""
+    rules = snapshot(clients=[{"id": "alice", "secret_hash": "0" * 64}])
+    cors = Cors(allow_origins=("https://app.example",))
+    options = rules.options.model_copy(update={"cors": cors})
+    gateway.pipeline.use(replace(rules, options=options))
+    origin = (b"Origin", b"https://app.example")
+    asked = (b"Access-Control-Request-Method", b"POST")
+    preflight = await gateway.handle(make_request("OPTIONS", "/auth/token", (HOST, origin, asked)))
+    refused = await gateway.handle(make_request("POST", "/auth/token", (HOST, origin)))
+    assert (preflight.status, refused.status) == (204, 415)
+    for response in (preflight, refused):
+        assert header(response, b"Access-Control-Allow-Origin") == b"https://app.example"
+    assert header(refused, b"Cache-Control") == b"no-store"
+
+
+async def test_without_a_secret_there_are_no_token_endpoints(gateway: Gateway) -> None:
+    """Nor without clients, nor where no algorithm for the secret is allowed."""
+    clients = [{"id": "alice", "secret_hash": "0" * 64}]
+    without_secret = Gateway(gateway.broker)
+    for identity, auth in (
+        (Identity(None), {"clients": clients}),
+        (Identity(SECRET), {}),
+        (Identity(SECRET), {"clients": clients, "algorithms": ["RS256"]}),
+    ):
+        without_secret.pipeline = Pipeline(
+            snapshot(**auth),
+            gateway.pipeline._exchange,
+            identity=identity,
+            request_ids=RequestIds(),
+        )
+        response = await without_secret.handle(make_request("POST", "/auth/token", (HOST,)))
+        assert problem(response) == "no-route"
 
 
 async def test_a_failure_leaves_a_line_with_its_id(
