@@ -68,7 +68,7 @@ def _allow_method_too(schema: dict[str, Any]) -> None:
 # --- shared pieces ------------------------------------------------------------------------------
 
 
-# While Redis can't be asked: each node counts for itself; the limit does not hold; nothing passes.
+# While Redis can't be asked: each node admits its share; the limit does not hold; nothing passes.
 OnStoreFailure = Literal["local", "open", "closed"]
 
 

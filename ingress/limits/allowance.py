@@ -35,6 +35,13 @@ class Allowance:
     def __post_init__(self) -> None:
         self.room = (self.per_minute + self.burst) * REQUEST
 
+    def share(self, nodes: int) -> "Allowance":
+        """What one of so many nodes may admit by itself, at least one request."""
+        if nodes == 1:
+            return self
+        per_minute = max(1, self.per_minute // nodes)
+        return Allowance(self.name, per_minute, self.burst // nodes, self.on_store_failure)
+
     def remaining(self, level: int) -> int:
         """How many requests may follow at once."""
         return max(0, self.room - level) // REQUEST

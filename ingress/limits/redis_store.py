@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from ingress.identity.redis_sessions import SCRIPTS, RedisSessions
 from ingress.identity.session_store import SessionOver, SessionRef, SessionsUnavailable
 from ingress.limits.allowance import Charge, Outcome, StoreUnavailable
+from ingress.limits.fleet import BEAT
 from ingress.redis_link import RedisLink, RedisUnavailable, Script, pack
 
 # KEYS: one for each charge; and that of the sessions of the caller's subject, if it has a session.
@@ -54,7 +55,7 @@ PROBE = pack(b"EVALSHA", CHECK.digest, b"1", *_FOR_PROBE)
 
 def open_link(url: str) -> RedisLink:
     """A link that serves this store. Raises ValueError for a bad URL."""
-    return RedisLink(url, [CHECK, *SCRIPTS], probe=PROBE)
+    return RedisLink(url, [CHECK, BEAT, *SCRIPTS], probe=PROBE)
 
 
 class RedisStore:

@@ -25,7 +25,8 @@ class LimitListener:
 class NodeStore:
     """Checks in Redis, and by the word of each allowance while Redis can't be asked.
 
-    No session is good then. An async context manager. ``redis_url`` None leaves all to this
+    By itself a node admits its share: an allowance, divided by the nodes that there were. No
+    session is good then. An async context manager. ``redis_url`` None leaves all to this
     process. Raises ValueError for a URL that is none.
     """
 
@@ -36,9 +37,11 @@ class NodeStore:
         self.sessions: SessionStore = self._local.sessions
         if redis_url is not None:
             # Imported only here, as it costs time at the start and memory.
+            from ingress.limits.fleet import Fleet
             from ingress.limits.redis_store import RedisStore, open_link
 
             self._link = open_link(redis_url)
+            self._fleet = Fleet(self._link)
             self._redis = RedisStore(self._link)
             self.sessions = self._redis.sessions
         self._stack = AsyncExitStack()
@@ -46,6 +49,7 @@ class NodeStore:
     async def __aenter__(self) -> Self:
         if self._link is not None:
             await self._stack.enter_async_context(self._link)
+            await self._stack.enter_async_context(self._fleet)
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
@@ -83,6 +87,9 @@ class NodeStore:
         words = [charge.allowance.on_store_failure for charge in charges]
         if "closed" in words:
             raise StoreUnavailable
-        if "open" in words:
-            charges = [c for c in charges if c.allowance.on_store_failure != "open"]
-        return await self._local.check(charges, cost)
+        shares = [
+            Charge(key, allowance.share(self._fleet.size))
+            for key, allowance in charges
+            if allowance.on_store_failure != "open"
+        ]
+        return await self._local.check(shares, cost)

@@ -49,6 +49,20 @@ async def test_two_nodes_share(redis_url: str) -> None:
     assert count.not_shared == 0
 
 
+async def test_shares(private_redis: Callable[[], RedisServer]) -> None:
+    """Without Redis, nodes that had it together admit together what the limit says."""
+    server = private_redis()
+    async with NodeStore(server.url) as one, NodeStore(server.url) as other:
+        async with asyncio.timeout(30):
+            while (one._fleet.size, other._fleet.size) != (2, 2):  # noqa: ASYNC110 - no event
+                await asyncio.sleep(0.01)
+        server.kill()
+        await asyncio.gather(*(until(node, "disconnected") for node in (one, other)))
+        charges = [charge("local", 9)]
+        found = [await node.check(charges) for node in (one, other) for _ in range(9)]
+    assert sum(outcome.allowed for outcome in found) == 10
+
+
 async def test_without_redis(private_redis: Callable[[], RedisServer]) -> None:
     """Local limits hold in this process, open ones don't, closed ones admit nobody."""
     server = private_redis()

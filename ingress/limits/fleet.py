@@ -1,0 +1,52 @@
+"""How many nodes share a Redis: what each may admit by itself is its part of the whole."""
+
+import asyncio
+from contextlib import suppress
+from typing import Self
+from uuid import uuid4
+
+from ingress.redis_link import RedisLink, RedisUnavailable, Script, pack
+
+_BEAT_EVERY = 5.0  # seconds
+_HEARD = 15_000_000  # microseconds; a node that was silent for so long has gone
+
+_KEY = b"rl:{nodes}"
+
+# KEYS: the nodes by the time of their last beat. ARGV: this node, and for how long one counts.
+# Returns how many there are.
+BEAT = Script("""
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+redis.call('ZADD', KEYS[1], now, ARGV[1])
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[2])
+redis.call('PEXPIRE', KEYS[1], ARGV[2] / 1000)
+return redis.call('ZCARD', KEYS[1])
+""")
+
+
+class Fleet:
+    """Tells the others of this node, and counts them; an async context manager.
+
+    ``size`` is what was heard last. While Redis is away it stays: the others have lost it, too.
+    """
+
+    def __init__(self, link: RedisLink, beat_every: float = _BEAT_EVERY) -> None:
+        self.size = 1
+        self._link = link
+        self._beat_every = beat_every
+        node = uuid4().hex.encode()
+        self._beat = pack(b"EVALSHA", BEAT.digest, b"1", _KEY, node, b"%d" % _HEARD)
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._run())
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        self._task.cancel()
+        await asyncio.wait([self._task])
+
+    async def _run(self) -> None:
+        while True:
+            with suppress(RedisUnavailable):
+                self.size = await self._link.call(self._beat)
+            await asyncio.sleep(self._beat_every)
