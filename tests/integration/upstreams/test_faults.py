@@ -4,16 +4,15 @@ import asyncio
 
 import pytest
 
-from dispatcher.lean_upstream import LeanUpstreamClient
-from dispatcher.pool import PoolLimits
+from dispatcher.options import PoolLimits
 from dispatcher.upstream import (
     ConnectionLost,
     ProtocolError,
     ResponseTooLarge,
-    UpstreamClient,
     UpstreamError,
     UpstreamTimeout,
 )
+from tests.integration.upstreams.calling import Calling, lean
 from tests.integration.upstreams.conftest import ClientFactory
 from tests.integration.upstreams.requests import GET, POST, request
 from tests.integration.upstreams.scripted import PATIENCE, ScriptedUpstream, Wire, once
@@ -101,7 +100,7 @@ TOO_LARGE_FOR_THE_LEAN_CLIENT = {
 
 
 async def fails(
-    client: UpstreamClient, data: bytes, expected: type[UpstreamError], attempts: int = 1
+    client: Calling, data: bytes, expected: type[UpstreamError], attempts: int = 1
 ) -> None:
     """The answer ``data`` ends a POST, which nobody may repeat, in the expected error."""
     async with ScriptedUpstream(once(data)) as upstream:
@@ -113,7 +112,7 @@ async def fails(
 
 
 @pytest.mark.parametrize("data", NO_HTTP.values(), ids=NO_HTTP)
-async def test_what_is_no_response(client: UpstreamClient, data: bytes) -> None:
+async def test_what_is_no_response(client: Calling, data: bytes) -> None:
     """Nonsense, and framing that could be read in two ways, is a protocol error."""
     await fails(client, data, ProtocolError)
 
@@ -123,12 +122,12 @@ async def test_what_is_no_response(client: UpstreamClient, data: bytes) -> None:
 )
 async def test_what_the_lean_client_takes_for_no_response(data: bytes) -> None:
     """Where parsers disagree about a response, the lean client refuses it."""
-    async with LeanUpstreamClient() as client:
+    async with lean() as client:
         await fails(client, data, ProtocolError)
 
 
 @pytest.mark.parametrize("data", BROKEN_OFF.values(), ids=BROKEN_OFF)
-async def test_what_breaks_off(client: UpstreamClient, data: bytes) -> None:
+async def test_what_breaks_off(client: Calling, data: bytes) -> None:
     """A response that is cut short is lost, never taken for a shorter one."""
     await fails(client, data, ConnectionLost)
 
@@ -145,7 +144,7 @@ async def test_what_is_too_large(make_client: ClientFactory, data: bytes) -> Non
 )
 async def test_what_is_too_large_for_the_lean_client(data: bytes) -> None:
     """Whatever goes on and on without becoming body is stopped."""
-    async with LeanUpstreamClient() as client:
+    async with lean() as client:
         await fails(client, data, ResponseTooLarge)
 
 
@@ -170,7 +169,7 @@ def resets(beginning: bytes) -> ScriptedUpstream:
 
 
 @pytest.mark.parametrize("beginning", [b"", OK, OK + b"Content-Length: 5\r\n\r\nabc"])
-async def test_reset(client: UpstreamClient, beginning: bytes) -> None:
+async def test_reset(client: Calling, beginning: bytes) -> None:
     """A reset loses the response."""
     async with resets(beginning) as upstream:
         with pytest.raises(ConnectionLost) as caught:
@@ -180,12 +179,12 @@ async def test_reset(client: UpstreamClient, beginning: bytes) -> None:
 
 async def test_reset_is_no_end_of_a_body() -> None:
     """A body that lasts until the connection is closed is not whole when it is reset."""
-    async with LeanUpstreamClient() as client, resets(OK + b"\r\nabc") as upstream:
+    async with lean() as client, resets(OK + b"\r\nabc") as upstream:
         with pytest.raises(ConnectionLost):
             await client.call(upstream.address, POST, PATIENCE)
 
 
-async def test_silence(client: UpstreamClient) -> None:
+async def test_silence(client: Calling) -> None:
     """An upstream that never answers costs the call's timeout, and its connection is closed."""
     closed = asyncio.Event()
 
@@ -203,7 +202,7 @@ async def test_silence(client: UpstreamClient) -> None:
 
 
 @pytest.mark.parametrize("beginning", [OK, OK + b"Content-Length: 99999\r\n\r\n", CHUNKED + b"1;"])
-async def test_drip(client: UpstreamClient, beginning: bytes) -> None:
+async def test_drip(client: Calling, beginning: bytes) -> None:
     """A response that comes a byte at a time gains no time by it."""
     dripping = asyncio.Event()
 
@@ -222,7 +221,7 @@ async def test_drip(client: UpstreamClient, beginning: bytes) -> None:
             await call
 
 
-async def test_request_that_nobody_reads(client: UpstreamClient) -> None:
+async def test_request_that_nobody_reads(client: Calling) -> None:
     """Writing is bounded by the call's timeout as well."""
 
     async def script(wire: Wire) -> None:
@@ -244,7 +243,7 @@ async def test_half_close_without_response() -> None:
         wire.shut()
         await asyncio.Event().wait()
 
-    async with LeanUpstreamClient() as client, ScriptedUpstream(script) as upstream:
+    async with lean() as client, ScriptedUpstream(script) as upstream:
         big = request("POST", body=bytes(16 * 1024**2))
         with pytest.raises(ConnectionLost):
             await client.call(upstream.address, big, PATIENCE)
