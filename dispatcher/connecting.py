@@ -74,7 +74,7 @@ async def open_connection(
 
 def connect_failed(address: Address, error: BaseException) -> ConnectFailed:
     """What a failure to connect is to callers."""
-    detail = f"can't connect to {address}: {error or type(error).__name__}"
+    detail = f"can't connect to {address}: {str(error) or type(error).__name__}"
     return ConnectFailed(detail, sent=False, proxy_error=cause(error))
 
 
