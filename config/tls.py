@@ -32,5 +32,10 @@ def _context() -> ssl.SSLContext:
 
 
 def _found(path: str, error: OSError) -> str:
-    reason = getattr(error, "reason", None) or error.strerror or "unreadable"
-    return f"{path} ({reason.lower().replace('_', ' ')})"
+    if isinstance(
+        error, ssl.SSLError
+    ):  # its text names a line of OpenSSL's, its reason may be none
+        reason = (error.reason or "no such thing in it").replace("_", " ")
+    else:
+        reason = error.strerror or "unreadable"
+    return f"{path} ({reason.lower()})"

@@ -57,7 +57,8 @@ class Owner(Protocol):
 class Connection(asyncio.Protocol):
     """A connection that serves one exchange at a time.
 
-    ``idle_since`` is loop time, set by the owner.
+    ``idle_since`` is loop time, set by the owner; ``ended`` why the connection is gone, where that
+    is known and no exchange has been told.
     """
 
     _transport: asyncio.Transport
@@ -76,6 +77,7 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, owner: Owner, limits: PoolLimits) -> None:
         self.idle_since = 0.0
+        self.ended: Exception | None = None
         self._owner = owner
         self._max_response = limits.max_response
         self._read_timeout = limits.read_timeout
@@ -170,6 +172,7 @@ class Connection(asyncio.Protocol):
         self._open = False
         exchange, self._exchange = self._exchange, None
         if exchange is None:
+            self.ended = exc
             self._owner.closed(self, None)
         elif self._kept and self._silent and exchange.repeatable:
             exchange.abandon = None

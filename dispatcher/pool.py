@@ -131,20 +131,23 @@ class Pool:
     def _opened(self, task: Task[tuple[Transport, Connection]]) -> None:
         exchange = self._opening.pop(task)
         error = ConnectionAbortedError("given up") if task.cancelled() else task.exception()
-        if error is None and (connection := task.result()[1]).usable:
-            self._counts.opened += 1
-            self._connections.add(connection)
-            if exchange.done():
-                self.released(connection)
-            else:
-                connection.send(exchange)
-            return
+        if error is None:
+            connection = task.result()[1]
+            if connection.usable:
+                self._take_in(connection, exchange)
+                return
+            error = connection.ended or ConnectionResetError("closed at once")
         if not exchange.done():
-            exchange.fail(self._failure(error, exchange.sent))
+            if not isinstance(error, ConnectFailed):
+                error = connect_failed(self._address, error)
+            error.sent = exchange.sent
+            exchange.fail(error)
         self._serve_waiting()
 
-    def _failure(self, error: BaseException | None, sent: bool) -> ConnectFailed:
-        if not isinstance(error, ConnectFailed):
-            error = connect_failed(self._address, error or ConnectionResetError("closed at once"))
-        error.sent = sent
-        return error
+    def _take_in(self, connection: Connection, exchange: Exchange) -> None:
+        self._counts.opened += 1
+        self._connections.add(connection)
+        if exchange.done():
+            self.released(connection)
+        else:
+            connection.send(exchange)

@@ -69,9 +69,8 @@ def _renewed(service: str, options: ServiceTls, known: _Made | None) -> _Made:
         if known is not None:
             logger.warning("service %s: tls stays as it was: %s", service, error)
             return known
-        fault = Fault(
-            "services.yaml", str(error), "files as they were checked", entry=quoted(service)
-        )
+        entry = f"service {quoted(service)}"
+        fault = Fault("services.yaml", str(error), "files as they were checked", entry, "tls")
         raise ConfigError([fault]) from error
 
 

@@ -6,12 +6,14 @@ from typing import cast
 
 import pytest
 
+from broker.problems import ProxyError
 from dispatcher.exchange import Exchange
-from dispatcher.options import PoolLimits
+from dispatcher.options import PoolLimits, UpstreamOptions
 from dispatcher.upstream import (
     Address,
     ConnectFailed,
     ConnectionLost,
+    TooManyCalls,
     UpstreamTimeout,
 )
 from tests.integration.upstreams.calling import Calling, lean
@@ -130,6 +132,7 @@ async def test_unsolicited_response_on_an_idle_connection() -> None:
         answered.set()
         await happens(closed)
         assert (await client.call(upstream.address, GET, PATIENCE)).body == b"2"
+    assert client.counts.unsolicited == 1
 
 
 async def test_connection_that_ended_while_idle(client: Calling) -> None:
@@ -175,6 +178,15 @@ async def test_idempotent_request_survives_the_death_of_a_kept_connection(
         response = await client.call(upstream.address, request(method), PATIENCE)
         assert (b"X-Wire", b"2") in response.headers
         assert upstream.accepted == 2
+
+
+async def test_second_tries_are_counted() -> None:
+    """What the client does unasked shows in its figures (aiohttp's does not tell)."""
+    async with lean() as client, dies_at_reuse("close") as upstream:
+        await client.call(upstream.address, GET, PATIENCE)
+        await client.call(upstream.address, GET, PATIENCE)
+    counts = client.counts
+    assert (counts.opened, counts.reused, counts.repeated) == (2, 1, 1)
 
 
 @pytest.mark.parametrize("how", ["close", "reset"])
@@ -282,9 +294,10 @@ async def test_limit_of_waiting_calls(make_client: ClientFactory) -> None:
     ):
         served = [client.call(upstream.address, GET, PATIENCE) for _ in range(2)]
         refused = client.call(upstream.address, GET, PATIENCE)
-        with pytest.raises(ConnectFailed) as caught:
+        with pytest.raises(TooManyCalls) as caught:
             await refused
         assert caught.value.sent is False
+        assert caught.value.proxy_error is ProxyError.CONNECTION_LIMIT_REACHED
         go.set()
         await asyncio.gather(*served)
 
@@ -307,6 +320,7 @@ async def test_waiting_counts_against_the_timeout(make_client: ClientFactory) ->
         with pytest.raises(UpstreamTimeout) as caught:
             await client.call(upstream.address, GET, 0.05)
         assert caught.value.sent is False
+        assert caught.value.proxy_error is ProxyError.CONNECTION_LIMIT_REACHED
         second = client.call(upstream.address, GET, PATIENCE)
         go.set()
         await asyncio.gather(first, second)
@@ -490,6 +504,57 @@ async def test_finished_call_can_be_cancelled_without_effect(client: Calling) ->
         assert not call.cancel()
         await client.call(upstream.address, GET, PATIENCE)
         assert upstream.accepted == 1
+
+
+async def test_callers_share_nothing(make_client: ClientFactory) -> None:
+    """Two services at one address have connections, limits and queues of their own."""
+    go = asyncio.Event()
+
+    async def script(wire: Wire) -> None:
+        while True:
+            await wire.request()
+            await go.wait()
+            await wire.send(answer(b"%d" % wire.number))
+
+    async with (
+        make_client(limits=PoolLimits(max_connections=1, max_waiting=0)) as client,
+        ScriptedUpstream(script) as upstream,
+    ):
+        other = client.client.caller(UpstreamOptions(PoolLimits(max_connections=1)))
+        calls = [
+            caller.call(upstream.address, GET, PATIENCE) for caller in (client.caller, other, other)
+        ]
+        with pytest.raises(TooManyCalls):
+            await client.call(upstream.address, GET, PATIENCE)
+        go.set()
+        await asyncio.gather(*calls)
+        assert upstream.accepted == 2
+
+
+async def test_equal_options_have_one_caller(make_client: ClientFactory) -> None:
+    """A service whose options stay keeps its connections."""
+    async with make_client() as client:
+        assert client.client.caller(UpstreamOptions(PoolLimits())) is client.caller
+
+
+async def test_caller_that_nobody_holds_is_forgotten() -> None:
+    """After a change of options the old caller goes, and its connections expire."""
+    closed = asyncio.Event()
+
+    async def script(wire: Wire) -> None:
+        await wire.answer(answer(b""))
+        await wire.gone()
+        closed.set()
+
+    async with lean() as client, ScriptedUpstream(script) as upstream:
+        old = client.client.caller(UpstreamOptions(PoolLimits(idle_timeout=0.05)))
+        await old.call(upstream.address, GET, PATIENCE)
+        del old
+        await happens(closed)
+        async with asyncio.timeout(PATIENCE):
+            while len(client.client._callers) > 1:  # noqa: ASYNC110 - as below
+                await asyncio.sleep(0.01)
+        assert list(client.client._callers) == [client.options]
 
 
 async def test_addresses_are_forgotten() -> None:
