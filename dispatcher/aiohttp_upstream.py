@@ -4,12 +4,15 @@ It differs where aiohttp can't be told otherwise:
 
 - Requests: a field that is repeated has the spelling of its first; what of a value is not UTF-8 is
   left out; an empty query loses its ``?``; DELETE without a body says ``Content-Length: 0``.
-- Responses: bare LF, folded lines, a space before a colon or behind a chunk size are taken; garbage
-  in the read that ends a response fails it; a body until close is taken for whole after a reset;
-  interim responses and chunk extensions have no limit.
+- Responses: bare CR and LF, control characters, folded lines, a space behind a chunk size and any
+  trailers are taken; what follows a response in its last read fails it; a body until close is taken
+  for whole after a reset; interim responses and chunk extensions have no limit; a response that
+  broke off in its head counts as none.
 - Connections: a response that nobody asked for is given to the next request on its connection; the
   longest idle connection is used first; an idempotent request is repeated when a fresh connection
-  was lost, too; an upstream that only half closes is noticed when the request has left.
+  was lost, too, and nobody counts it; an upstream that only half closes is noticed when the request
+  has left. ``connect_timeout`` is for the name, and again for the connection to each address; an
+  address whose TLS fails is followed by the next. A caller lives as long as its client.
 """
 
 import asyncio
@@ -201,15 +204,15 @@ class AiohttpCaller:
     async def _exchange(
         self, address: Address, request: UpstreamRequest, progress: _Progress
     ) -> UpstreamResponse:
-        tls = self._tls or self._client.system_tls
+        tls = (self._tls or self._client.system_tls) if address.scheme == "https" else None
         async with self._session.request(
             request.method,
             URL(f"{address}{request.target}", encoded=True),
             headers=_headers(request),
             data=io.BytesIO(request.body) if request.body else None,
             allow_redirects=False,
-            ssl=tls.context,
-            server_hostname=tls.server_name,
+            ssl=tls.context if tls else True,
+            server_hostname=tls.server_name if tls else None,
             trace_request_ctx=progress,
         ) as response:
             version = response.version or aiohttp.HttpVersion10
