@@ -8,6 +8,7 @@ from broker.deadlines import Deadlines
 from broker.problems import ProxyError
 from dispatcher.upstream import UpstreamError, UpstreamResponse, UpstreamTimeout
 
+_NO_CONNECTION_YET = ProxyError.CONNECTION_LIMIT_REACHED  # an enum's attribute costs at each look
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})
 
 
@@ -35,7 +36,7 @@ class Exchange(Future[UpstreamResponse]):
         self.is_head = method == "HEAD"
         self.repeatable = method in _IDEMPOTENT
         self.sent = False
-        self.late = ProxyError.CONNECTION_LIMIT_REACHED
+        self.late = _NO_CONNECTION_YET
         self.abandon: Callable[[], object] | None = None
         self._deadlines = deadlines
         self._tick = deadlines.add(self, timeout)

@@ -35,6 +35,7 @@ from dispatcher.upstream import (
 )
 
 _WITHOUT_BODY = frozenset({204, 304})
+_NO_ANSWER_YET = ProxyError.HTTP_RESPONSE_TIMEOUT
 
 
 class _Surplus(Exception):
@@ -98,7 +99,7 @@ class Connection(asyncio.Protocol):
         self._exchange = exchange
         exchange.abandon = self.abort
         exchange.sent = True
-        exchange.late = ProxyError.HTTP_RESPONSE_TIMEOUT
+        exchange.late = _NO_ANSWER_YET
         self._start_response()
         self._transport.write(exchange.data)
         if self._silence is not None:
