@@ -237,6 +237,23 @@ async def test_read_timeout(make_client: ClientFactory, beginning: bytes) -> Non
             await closed.wait()
 
 
+async def test_drip_is_no_silence(make_client: ClientFactory) -> None:
+    """An answer that takes longer than the read timeout arrives, as long as it keeps coming."""
+
+    async def script(wire: Wire) -> None:
+        await wire.answer(OK + b"Content-Length: 15\r\n\r\n")
+        for _ in range(15):
+            await asyncio.sleep(0.1)
+            await wire.send(b"x")
+        await wire.gone()
+
+    async with (
+        make_client(limits=PoolLimits(read_timeout=1)) as client,
+        ScriptedUpstream(script) as upstream,
+    ):
+        assert (await client.call(upstream.address, POST, PATIENCE)).body == b"x" * 15
+
+
 async def test_read_timeout_is_not_for_idle_connections(make_client: ClientFactory) -> None:
     """A kept connection may be silent for longer, and its next call has the whole time again."""
 
