@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: run test install check bench lock clean
+.PHONY: run test install check bench fuzz lock clean
 
 run: $(VENV)/.installed
 	$(BIN)/api-gateway up --config config --demo
@@ -21,6 +21,10 @@ check: $(VENV)/.installed
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m bench $(BENCH_ARGS)
+
+# Both upstream clients against spoilt responses, for a minute: FUZZ_ARGS="--seconds 600 --seed 1".
+fuzz: $(VENV)/.installed
+	$(BIN)/python -m tests.integration.upstreams.fuzz $(FUZZ_ARGS)
 
 # Pins every dependency with its hashes; the files name no package index.
 lock: $(VENV)/.installed

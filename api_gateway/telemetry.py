@@ -151,10 +151,13 @@ class UpstreamConnections(Collector):
         self._counts = counts
 
     def collect(self) -> Iterable[Metric]:
-        """Connections opened, and requests sent on kept ones."""
+        """Connections opened, requests sent on kept ones, and what was wrong with those."""
+        counts = self._counts
         for name, documentation, value in (
-            ("opened", "Connections to upstreams that were opened.", self._counts.opened),
-            ("reused", "Calls on connections that were open already.", self._counts.reused),
+            ("opened", "Connections to upstreams that were opened.", counts.opened),
+            ("reused", "Calls on connections that were open already.", counts.reused),
+            ("repeated", "Calls sent again: their open connection was dead.", counts.repeated),
+            ("unsolicited", "Closed for bytes that nobody had asked for.", counts.unsolicited),
         ):
             family = f"dispatcher_upstream_connections_{name}"
             yield CounterMetricFamily(family, documentation, value)

@@ -28,8 +28,10 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from prometheus_client import CollectorRegistry
 
 from broker.messages import Headers
+from dispatcher.options import UpstreamOptions
 from dispatcher.upstream import (
     Address,
+    Caller,
     ConnectionCounts,
     UpstreamClient,
     UpstreamRequest,
@@ -128,6 +130,17 @@ class _TracedClient:
     async def __aexit__(self, *exc_info: object) -> None:
         await self._client.__aexit__(*exc_info)
 
+    def caller(self, options: UpstreamOptions) -> Caller:
+        return _TracedCaller(self._client.caller(options), self._tracer)
+
+
+class _TracedCaller:
+    """A Caller around another."""
+
+    def __init__(self, caller: Caller, tracer: Tracer) -> None:
+        self._caller = caller
+        self._tracer = tracer
+
     def call(
         self, address: Address, request: UpstreamRequest, timeout: float
     ) -> Future[UpstreamResponse]:
@@ -143,7 +156,7 @@ class _TracedClient:
             },
         )
         request = msgspec.structs.replace(request, headers=_following(request.headers, span))
-        future = self._client.call(address, request, timeout)
+        future = self._caller.call(address, request, timeout)
         future.add_done_callback(lambda done: _end_call(span, done))
         return future
 

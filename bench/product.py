@@ -122,4 +122,10 @@ def _services(routes: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _service(name: str, upstream: str, max_calls: int) -> dict[str, Any]:
     concurrency = {"mode": "fixed", "limit": max_calls}
-    return {"name": name, "base_url": upstream, "timeout": _TIMEOUT, "concurrency": concurrency}
+    return {
+        "name": name,
+        "base_url": upstream,
+        "timeout": _TIMEOUT,
+        "concurrency": concurrency,
+        "connections": {"limit": max_calls},
+    }

@@ -60,12 +60,16 @@ class Envelope(msgspec.Struct, frozen=True, array_like=True, gc=False, kw_only=T
 
 
 class Problem(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """An answer that the gateway itself makes; ``type`` is a slug of broker.problems."""
+    """An answer that the gateway itself makes; ``type`` is a slug of broker.problems.
+
+    ``proxy_error`` is one of broker.problems.ProxyError, where more is known than the type tells.
+    """
 
     type: str
     detail: str
     executed: Executed | None = None
     retry_after: int | None = None
+    proxy_error: str | None = None
 
 
 class Reply(msgspec.Struct, frozen=True, array_like=True, gc=False, kw_only=True):

@@ -5,7 +5,7 @@ sides of the queue name problems, so the table lives between them.
 """
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, StrEnum
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,3 +65,28 @@ class ProblemType(Enum):
 
 
 PROBLEM_TYPES = {kind.slug: kind for kind in ProblemType}
+
+
+class ProxyError(StrEnum):
+    """What went wrong behind the gateway, in the words of all proxies (RFC 9209 section 2.3)."""
+
+    DNS_TIMEOUT = "dns_timeout"
+    DNS_ERROR = "dns_error"
+    DESTINATION_UNAVAILABLE = "destination_unavailable"
+    DESTINATION_IP_UNROUTABLE = "destination_ip_unroutable"
+    CONNECTION_REFUSED = "connection_refused"
+    CONNECTION_TERMINATED = "connection_terminated"
+    CONNECTION_TIMEOUT = "connection_timeout"
+    CONNECTION_READ_TIMEOUT = "connection_read_timeout"
+    CONNECTION_LIMIT_REACHED = "connection_limit_reached"
+    TLS_PROTOCOL_ERROR = "tls_protocol_error"
+    TLS_CERTIFICATE_ERROR = "tls_certificate_error"
+    TLS_ALERT_RECEIVED = "tls_alert_received"
+    HTTP_REQUEST_ERROR = "http_request_error"
+    HTTP_RESPONSE_INCOMPLETE = "http_response_incomplete"
+    HTTP_RESPONSE_HEADER_SECTION_SIZE = "http_response_header_section_size"
+    HTTP_RESPONSE_BODY_SIZE = "http_response_body_size"
+    HTTP_RESPONSE_TRANSFER_CODING = "http_response_transfer_coding"
+    HTTP_RESPONSE_TIMEOUT = "http_response_timeout"
+    HTTP_PROTOCOL_ERROR = "http_protocol_error"
+    PROXY_INTERNAL_ERROR = "proxy_internal_error"

@@ -20,6 +20,7 @@ from pydantic import (
 
 from config.paths import REST, is_reserved, pattern_parameters
 from config.schemas import Schema, schema_problems, spelling_problems
+from config.tls import check_authorities, check_certificate
 from config.values import (
     Algorithm,
     Count,
@@ -27,6 +28,7 @@ from config.values import (
     Flag,
     HeaderName,
     HeaderValue,
+    HostName,
     JwksUrl,
     Method,
     Methods,
@@ -35,6 +37,7 @@ from config.values import (
     Number,
     Origin,
     PathPattern,
+    PemFile,
     PlainUrl,
     PositiveCount,
     Scope,
@@ -278,8 +281,66 @@ class Discovery(Model):
     type: Literal["static", "dns", "registry"] = "static"
 
 
+class Connections(Model):
+    """The connections of one dispatcher process to one instance; times are seconds.
+
+    ``max_waiting`` counts calls that wait for a connection; ``connect_timeout`` is for the name,
+    the connection and its TLS; ``read_timeout`` is the longest silence of an upstream that has the
+    whole request, absent: as long as the call may take.
+    """
+
+    limit: Annotated[WholeNumber, Field(ge=1, le=10_000)] = 256
+    max_waiting: Count = 1024
+    idle_timeout: Seconds = 4.0
+    connect_timeout: Seconds = 5.0
+    read_timeout: Seconds | None = None
+
+
+class ServiceTls(Model):
+    """How https instances are met: who is trusted, what is shown, which name is asked for.
+
+    Without ``ca`` the system's authorities are trusted, without ``server_name`` the certificate
+    must be for the host of the URL.
+    """
+
+    ca: PemFile | None = None
+    key: PemFile | None = None
+    # After those that they depend on, as in Service.
+    certificate: Annotated[PemFile | None, Field(validate_default=True)] = None
+    server_name: HostName | None = None
+    verify: Flag = True
+
+    @field_validator("ca")
+    @classmethod
+    def _has_certificates(cls, value: str | None) -> str | None:
+        if value is not None:
+            check_authorities(value)
+        return value
+
+    @field_validator("certificate")
+    @classmethod
+    def _fits_its_key(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is None and info.data.get("key") is not None:
+            raise refusal("a PEM file, as there is a key")
+        if value is not None and "key" in info.data:
+            check_certificate(value, info.data["key"])
+        return value
+
+    @field_validator("verify")
+    @classmethod
+    def _leaves_no_ca_unused(cls, value: bool, info: ValidationInfo) -> bool:
+        if not value and info.data.get("ca") is not None:
+            raise refusal("true, or no ca", found="false beside ca")
+        return value
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """All that it names."""
+        return tuple(file for file in (self.ca, self.certificate, self.key) if file is not None)
+
+
 class Service(Model):
-    """An upstream: where it is and how it wants to be called."""
+    """An upstream: where it is and how it wants to be called. ``max_response`` is of a body."""
 
     name: Name
     version: str = ""
@@ -294,6 +355,9 @@ class Service(Model):
         "round_robin"
     )
     concurrency: Concurrency = Concurrency()
+    connections: Connections = Connections()
+    max_response: Size = 10 * 1024**2
+    tls: ServiceTls | None = None
     health_check: HealthCheck | None = None
     circuit_breaker: CircuitBreakerOptions | None = None
 
@@ -314,6 +378,14 @@ class Service(Model):
             raise refusal("one of the two", found="instances beside it")
         if value is None and not instances and discovery.type != "registry":
             raise refusal("a URL here, or instances")
+        return value
+
+    @field_validator("tls")
+    @classmethod
+    def _is_of_use(cls, value: ServiceTls | None, info: ValidationInfo) -> ServiceTls | None:
+        urls = [info.data.get("base_url"), *(each.url for each in info.data.get("instances", ()))]
+        if value is not None and any(url is not None and url.scheme == "http" for url in urls):
+            raise refusal("https:// URLs beside it", found="an http:// URL beside it")
         return value
 
     @property

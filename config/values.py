@@ -6,6 +6,7 @@ Each says in its JSON schema, in plain words, what is allowed; faults quote thos
 import ipaddress
 import re
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import (
@@ -37,6 +38,8 @@ _JWKS_URL = re.compile(
     r"(https://[^\s/?#@\\]+|http://(127(\.[0-9]{1,3}){3}|\[::1\]|localhost)(:[0-9]+)?)([/?][^\s#\\]*)?"
 )
 _DAY = 86_400
+_PEM_FILE = "the absolute path of a readable PEM file"
+_LARGEST_PEM_FILE = 1024**2  # bytes; the authorities that systems trust are a fifth of that
 
 
 def refusal(allowed: str, found: str = "") -> PydanticCustomError:
@@ -90,6 +93,24 @@ def _path_pattern(value: str) -> str:
         pattern_parameters(value)
     except BadPattern as error:
         raise refusal(str(error)) from error
+    return value
+
+
+def _readable(value: str) -> str:
+    """Secrets stay in files, so what is no path is not shown."""
+    if "-----BEGIN" in value:
+        raise refusal(f"{_PEM_FILE}, not what is in it", found="PEM text")
+    path = Path(value)
+    if not path.is_absolute():
+        raise refusal(_PEM_FILE)
+    try:
+        with path.open("rb") as file:
+            size = len(file.read(_LARGEST_PEM_FILE + 1))
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "no path"
+        raise refusal(_PEM_FILE, f"{path} ({reason.lower()})") from error
+    if size > _LARGEST_PEM_FILE:
+        raise refusal(_PEM_FILE, f"{path}, which has over {_LARGEST_PEM_FILE} bytes")
     return value
 
 
@@ -166,6 +187,14 @@ PathPattern = Annotated[
     Field(max_length=2048),
     AfterValidator(_path_pattern),
     _words("a path like /users, /users/{id} or /files/*"),
+]
+PemFile = Annotated[
+    str, Field(min_length=1, max_length=4096), AfterValidator(_readable), _words(_PEM_FILE)
+]
+HostName = Annotated[
+    str,
+    Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$", max_length=253),
+    _words("the name of a host like users.internal"),
 ]
 PlainUrl = Annotated[
     HttpUrl,

@@ -5,8 +5,10 @@ from collections.abc import Callable
 from typing import Any
 
 from broker.deadlines import Deadlines
+from broker.problems import ProxyError
 from dispatcher.upstream import UpstreamError, UpstreamResponse, UpstreamTimeout
 
+_NO_CONNECTION_YET = ProxyError.CONNECTION_LIMIT_REACHED  # an enum's attribute costs at each look
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})
 
 
@@ -14,11 +16,12 @@ class Exchange(Future[UpstreamResponse]):
     """The future of a call.
 
     It carries what the connection needs, so that a call is one object. ``data`` is
-    the whole request; ``sent`` tells whether any byte of it may have left; ``abandon`` gives up
-    what is being done for it right now, and is called once, on cancellation or timeout.
+    the whole request; ``sent`` tells whether any byte of it may have left; ``late`` is what it is
+    called if the time runs out now; ``abandon`` gives up what is being done for it right now, and
+    is called once, on cancellation or timeout.
     """
 
-    __slots__ = ("_deadlines", "_tick", "abandon", "data", "is_head", "repeatable", "sent")
+    __slots__ = ("_deadlines", "_tick", "abandon", "data", "is_head", "late", "repeatable", "sent")
 
     def __init__(
         self,
@@ -33,6 +36,7 @@ class Exchange(Future[UpstreamResponse]):
         self.is_head = method == "HEAD"
         self.repeatable = method in _IDEMPOTENT
         self.sent = False
+        self.late = _NO_CONNECTION_YET
         self.abandon: Callable[[], object] | None = None
         self._deadlines = deadlines
         self._tick = deadlines.add(self, timeout)
@@ -59,7 +63,8 @@ class Exchange(Future[UpstreamResponse]):
 
     def expire(self) -> None:
         """The deadline has passed."""
-        self.set_exception(UpstreamTimeout("no response in time", sent=self.sent))
+        error = UpstreamTimeout("no response in time", sent=self.sent, proxy_error=self.late)
+        self.set_exception(error)
         self._abandon()
 
     def _abandon(self) -> None:

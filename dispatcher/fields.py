@@ -6,6 +6,7 @@ RFC 9110 section 7.6.1 (what a proxy takes off) and RFC 9112 (how a message is f
 from collections.abc import Sequence
 
 from broker.messages import Headers
+from broker.problems import ProxyError
 from dispatcher.upstream import (
     Address,
     InvalidRequest,
@@ -89,6 +90,12 @@ def check_size(received: Sequence[tuple[bytes, bytes]]) -> None:
         raise ResponseTooLarge("the header block is over the limit", sent=True)
 
 
+def body_too_large() -> ResponseTooLarge:
+    """The error for a body over its limit."""
+    error = ProxyError.HTTP_RESPONSE_BODY_SIZE
+    return ResponseTooLarge("the body is over the limit", sent=True, proxy_error=error)
+
+
 def end_to_end(
     received: Sequence[tuple[bytes, bytes]], *, keep_length: bool
 ) -> tuple[Headers, dict[bytes, bytes]]:
@@ -110,7 +117,11 @@ def end_to_end(
         else:
             hop[name] = field[1]
     if hop.get(b"transfer-encoding", b"chunked").lower() != b"chunked":
-        raise ProtocolError("the response has a transfer coding other than chunked", sent=True)
+        raise ProtocolError(
+            "the response has a transfer coding other than chunked",
+            sent=True,
+            proxy_error=ProxyError.HTTP_RESPONSE_TRANSFER_CODING,
+        )
     if b"connection" in hop:
         kept = _without_nominated(kept, hop[b"connection"])
     return tuple(kept), hop

@@ -6,22 +6,36 @@ nobody asked for must never become the answer to a later request.
 """
 
 import asyncio
+import ssl
 from typing import Protocol, cast
 
 from httptools import HttpParserError, HttpResponseParser
 
 from broker.messages import Headers
+from broker.problems import ProxyError
+from dispatcher.connecting import cause
 from dispatcher.exchange import Exchange
-from dispatcher.fields import MAX_HEAD_BYTES, MAX_HEAD_FIELDS, check_size, check_status, end_to_end
+from dispatcher.fields import (
+    MAX_HEAD_BYTES,
+    MAX_HEAD_FIELDS,
+    body_too_large,
+    check_size,
+    check_status,
+    end_to_end,
+)
+from dispatcher.options import PoolLimits
+from dispatcher.silence import Silence
 from dispatcher.upstream import (
     ConnectionLost,
     ProtocolError,
     ResponseTooLarge,
     UpstreamError,
     UpstreamResponse,
+    UpstreamTimeout,
 )
 
 _WITHOUT_BODY = frozenset({204, 304})
+_NO_ANSWER_YET = ProxyError.HTTP_RESPONSE_TIMEOUT
 
 
 class _Surplus(Exception):
@@ -34,6 +48,9 @@ class Owner(Protocol):
     def released(self, connection: "Connection") -> None:
         """The exchange is over, the connection can take the next one."""
 
+    def unsolicited(self) -> None:
+        """Bytes came while there was no exchange: the connection will be closed."""
+
     def closed(self, connection: "Connection", unanswered: Exchange | None) -> None:
         """The connection is gone. ``unanswered`` may be sent once more, on a fresh connection."""
 
@@ -41,7 +58,8 @@ class Owner(Protocol):
 class Connection(asyncio.Protocol):
     """A connection that serves one exchange at a time.
 
-    ``idle_since`` is loop time, set by the owner. ``max_response`` is in bytes of body.
+    ``idle_since`` is loop time, set by the owner; ``ended`` why the connection is gone, where that
+    is known and no exchange has been told.
     """
 
     _transport: asyncio.Transport
@@ -58,10 +76,13 @@ class Connection(asyncio.Protocol):
     _complete: bool
     _keep_alive: bool
 
-    def __init__(self, owner: Owner, max_response: int) -> None:
+    def __init__(self, owner: Owner, limits: PoolLimits) -> None:
         self.idle_since = 0.0
+        self.ended: Exception | None = None
         self._owner = owner
-        self._max_response = max_response
+        self._max_response = limits.max_response
+        self._read_timeout = limits.read_timeout
+        self._silence: Silence | None = None
         self._parser = HttpResponseParser(self)
         self._open = False
         self._kept = False  # an earlier exchange has used this connection
@@ -78,8 +99,11 @@ class Connection(asyncio.Protocol):
         self._exchange = exchange
         exchange.abandon = self.abort
         exchange.sent = True
+        exchange.late = _NO_ANSWER_YET
         self._start_response()
         self._transport.write(exchange.data)
+        if self._silence is not None:
+            self._silence.begin()
 
     def abort(self) -> None:
         """Close now; an exchange under way is forgotten, for it has ended already."""
@@ -101,13 +125,25 @@ class Connection(asyncio.Protocol):
         """The connection stands (and TLS, where there is any)."""
         self._transport = cast(asyncio.Transport, transport)
         self._open = True
+        if self._read_timeout is not None:
+            self._silence = Silence(
+                asyncio.get_running_loop(),
+                self._read_timeout,
+                self._transport,
+                due=lambda: self._exchange is not None,
+                on_silence=self._too_silent,
+            )
 
     def data_received(self, data: bytes) -> None:
         """Bytes came: of the response, or of something nobody asked for."""
         exchange = self._exchange
         if exchange is None:
+            if self._open:  # else it is being closed already
+                self._owner.unsolicited()
             self.abort()
             return
+        if self._silence is not None:
+            self._silence.heard()
         self._silent = False
         self._unparsed += len(data)
         try:
@@ -137,13 +173,13 @@ class Connection(asyncio.Protocol):
         self._open = False
         exchange, self._exchange = self._exchange, None
         if exchange is None:
+            self.ended = exc
             self._owner.closed(self, None)
         elif self._kept and self._silent and exchange.repeatable:
             exchange.abandon = None
             self._owner.closed(self, exchange)
         else:
-            detail = "before the response" if self._silent else "within the response"
-            exchange.fail(ConnectionLost(f"the connection ended {detail}", sent=True))
+            exchange.fail(self._lost(exc))
             self._owner.closed(self, None)
 
     # --- called by the parser ---
@@ -200,7 +236,7 @@ class Connection(asyncio.Protocol):
         else:
             self._body = bytearray(self._body) + data
         if len(self._body) > self._max_response:
-            raise ResponseTooLarge("the body is over the limit", sent=True)
+            raise body_too_large()
 
     def on_message_complete(self) -> None:
         """The message is whole, trailers included."""
@@ -211,6 +247,21 @@ class Connection(asyncio.Protocol):
             self._keep_alive = self._parser.should_keep_alive()
 
     # --- one response ---
+
+    def _lost(self, reason: Exception | None) -> ConnectionLost:
+        detail = "the connection ended " + ("before" if self._silent else "within")
+        if isinstance(reason, ssl.SSLError):  # a client certificate is often refused that late
+            error, detail = cause(reason), f"{reason}: {detail}"
+        elif self._silent:
+            error = ProxyError.CONNECTION_TERMINATED
+        else:
+            error = ProxyError.HTTP_RESPONSE_INCOMPLETE
+        return ConnectionLost(f"{detail} the response", sent=True, proxy_error=error)
+
+    def _too_silent(self) -> None:
+        error = ProxyError.CONNECTION_READ_TIMEOUT
+        detail = f"silent for {self._read_timeout:g} s"
+        self.fail(UpstreamTimeout(detail, sent=True, proxy_error=error))
 
     def _start_response(self) -> None:
         self._silent = True
@@ -228,7 +279,7 @@ class Connection(asyncio.Protocol):
         if length is None:
             self._until_close = True
         elif int(length) > self._max_response:
-            raise ResponseTooLarge("the body is over the limit", sent=True)
+            raise body_too_large()
 
     def _leave_bodiless(self, data: bytes) -> None:
         """After the answer to a HEAD the parser waits for a body: go on with a new one.

@@ -1,14 +1,18 @@
 """The upstream client of the hot path: kept connections, no task and no coroutine for a call."""
 
 import asyncio
-import ssl
-from asyncio import Future, TimerHandle
+from asyncio import AbstractEventLoop, Future, TimerHandle
+from functools import cached_property
 from typing import Self
+from weakref import WeakValueDictionary
 
 from broker.deadlines import Deadlines
 from dispatcher.exchange import Exchange
 from dispatcher.fields import request_head
-from dispatcher.pool import Pool, PoolLimits
+from dispatcher.options import ClientTls, UpstreamOptions
+from dispatcher.pool import Pool
+from dispatcher.resolver import Resolver, SystemResolver
+from dispatcher.tls import system_context
 from dispatcher.upstream import (
     Address,
     ConnectFailed,
@@ -18,73 +22,115 @@ from dispatcher.upstream import (
     UpstreamResponse,
 )
 
-_SWEEPS_PER_IDLE_TIMEOUT = 8
+_SWEEP_INTERVAL = 0.5  # seconds; a connection may be idle for that much longer than it should
+
+
+class _Running:
+    """What a client's callers share from its start to its end."""
+
+    def __init__(self, loop: AbstractEventLoop) -> None:
+        self.loop = loop
+        self.deadlines = Deadlines[Exchange](loop)
+        self.connected: set[LeanCaller] = set()  # who has connections, even if nobody holds it
 
 
 class LeanUpstreamClient:
-    """The UpstreamClient on httptools' parser.
+    """The UpstreamClient on httptools' parser."""
 
-    ``tls`` serves https addresses; by default it trusts the system's authorities.
-    """
-
-    def __init__(
-        self, *, limits: PoolLimits | None = None, tls: ssl.SSLContext | None = None
-    ) -> None:
+    def __init__(self, *, resolver: Resolver | None = None) -> None:
         self.counts = ConnectionCounts()
-        self._limits = limits or PoolLimits()
-        self._tls = tls or ssl.create_default_context()
-        self._pools: dict[Address, Pool] = {}
-        self._loop: asyncio.AbstractEventLoop
+        self.resolver = resolver or SystemResolver()
+        self.running: _Running | None = None
+        self._callers: WeakValueDictionary[UpstreamOptions, LeanCaller] = WeakValueDictionary()
         self._sweep_timer: TimerHandle | None = None
 
     async def __aenter__(self) -> Self:
         """Start closing what stays idle."""
-        self._loop = asyncio.get_running_loop()
-        self._deadlines = Deadlines[Exchange](self._loop)
-        self._sweep()
+        self.running = _Running(asyncio.get_running_loop())
+        self._sweep(self.running)
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
         """Abort what is under way and close every connection."""
-        if self._sweep_timer is not None:
-            self._sweep_timer.cancel()
-        self._sweep_timer = None
-        for pool in self._pools.values():
-            await pool.close()
-        self._pools.clear()
-        self._deadlines.close()
+        running, self.running = self.running, None
+        if running is None or self._sweep_timer is None:
+            return
+        self._sweep_timer.cancel()
+        for caller in list(running.connected):
+            await caller.close()
+        running.deadlines.close()
+
+    @cached_property
+    def system_tls(self) -> ClientTls:
+        """For https without settings: one for all, as it takes time and memory to make."""
+        return ClientTls(system_context())
+
+    def caller(self, options: UpstreamOptions) -> "LeanCaller":
+        """See UpstreamClient. When nobody holds it any more, its connections expire."""
+        caller = self._callers.get(options)
+        if caller is None:
+            caller = self._callers[options] = LeanCaller(self, options)
+        return caller
+
+    def _sweep(self, running: _Running) -> None:
+        now = running.loop.time()
+        for caller in list(running.connected):
+            if caller.close_idle(now):
+                running.connected.discard(caller)
+        self._sweep_timer = running.loop.call_later(_SWEEP_INTERVAL, self._sweep, running)
+
+
+class LeanCaller:
+    """The Caller of one set of options: a pool for each address."""
+
+    def __init__(self, client: LeanUpstreamClient, options: UpstreamOptions) -> None:
+        self._client = client
+        self._limits = options.limits
+        self._tls = options.tls
+        self._pools: dict[Address, Pool] = {}
 
     def call(
         self, address: Address, request: UpstreamRequest, timeout: float
     ) -> Future[UpstreamResponse]:
-        """See UpstreamClient."""
-        if self._sweep_timer is None:
-            return self._failed(ConnectFailed("the client is not open", sent=False))
-        pool = self._pools.get(address) or self._add_pool(address)
+        """See Caller."""
+        running = self._client.running
+        if running is None:
+            return _failed(ConnectFailed("the client is not open", sent=False))
+        pool = self._pools.get(address) or self._add_pool(address, running)
         try:
             head = request_head(address, pool.authority, request)
         except UpstreamError as error:
-            return self._failed(error)
+            return _failed(error)
         data = head + request.body
-        exchange = Exchange(self._loop, self._deadlines, request.method, data, timeout)
+        exchange = Exchange(running.loop, running.deadlines, request.method, data, timeout)
         pool.submit(exchange)
         return exchange
 
-    def _add_pool(self, address: Address) -> Pool:
-        tls = self._tls if address.scheme == "https" else None
-        pool = self._pools[address] = Pool(address, self._limits, tls, self.counts)
-        return pool
-
-    def _failed(self, error: UpstreamError) -> Future[UpstreamResponse]:
-        future: Future[UpstreamResponse] = asyncio.get_running_loop().create_future()
-        future.set_exception(error)
-        return future
-
-    def _sweep(self) -> None:
-        now = self._loop.time()
+    def close_idle(self, now: float) -> bool:
+        """Close what has been idle for too long by loop time; whether nothing is left."""
         for address, pool in list(self._pools.items()):
             pool.close_idle(now)
             if pool.empty:
                 del self._pools[address]
-        interval = self._limits.idle_timeout / _SWEEPS_PER_IDLE_TIMEOUT
-        self._sweep_timer = self._loop.call_later(interval, self._sweep)
+        return not self._pools
+
+    async def close(self) -> None:
+        """Abort everything."""
+        for pool in self._pools.values():
+            await pool.close()
+        self._pools.clear()
+
+    def _add_pool(self, address: Address, running: _Running) -> Pool:
+        client = self._client
+        tls = (self._tls or client.system_tls) if address.scheme == "https" else None
+        pool = self._pools[address] = Pool(
+            address, self._limits, tls, client.resolver, client.counts
+        )
+        running.connected.add(self)
+        return pool
+
+
+def _failed(error: UpstreamError) -> Future[UpstreamResponse]:
+    future: Future[UpstreamResponse] = asyncio.get_running_loop().create_future()
+    future.set_exception(error)
+    return future

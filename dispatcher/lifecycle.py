@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Self
 
 from broker.contract import Broker, ConnectionState
@@ -10,10 +10,12 @@ from config.models import Service
 from config.snapshot import Snapshot
 from dispatcher.consumer import ServiceConsumer
 from dispatcher.metrics import DispatcherListener
+from dispatcher.options import ClientTls, UpstreamOptions
 from dispatcher.pipeline import Pipeline
 from dispatcher.policies.load_balancing import RoundRobin
 from dispatcher.service_discovery import StaticDiscovery
 from dispatcher.settle import Settler
+from dispatcher.tls import TlsContexts
 from dispatcher.upstream import UpstreamClient
 
 
@@ -38,6 +40,7 @@ class Dispatcher:
         self._snapshot = snapshot
         self._listener = listener or DispatcherListener()
         self._now = now
+        self._tls = TlsContexts()
         self._settler = Settler(broker, self._listener, now)
         self._serving: dict[str, ServiceConsumer] = {}
         self._leaving: dict[ServiceConsumer, asyncio.Task[None]] = {}
@@ -62,10 +65,12 @@ class Dispatcher:
         """Go over to another configuration; what is under way is finished under the one it had.
 
         Where slots or tiers change, a new consumer takes over while the old one is drained; where
-        anything else changes, the consumer goes on with a new pipeline.
+        anything else changes, the consumer goes on with a new pipeline. Certificates that were
+        renewed on disk hold for the connections opened from then on. Raises ConfigError where
+        files are not as they were checked; then nothing has changed.
         """
-        pipelines = {name: self._pipeline(service) for name, service in snapshot.services.items()}
         async with self._changing:
+            pipelines = self._pipelines(snapshot.services)
             self._snapshot = snapshot
             for name, consumer in list(self._serving.items()):
                 service = snapshot.services.get(name)
@@ -90,9 +95,14 @@ class Dispatcher:
         for consumer in self._consumers():
             consumer.interrupt()
 
-    def _pipeline(self, service: Service) -> Pipeline:
+    def _pipelines(self, services: Mapping[str, Service]) -> dict[str, Pipeline]:
+        tls = self._tls.of(services)
+        return {name: self._pipeline(service, tls[name]) for name, service in services.items()}
+
+    def _pipeline(self, service: Service, tls: ClientTls | None) -> Pipeline:
+        caller = self._client.caller(UpstreamOptions.of(service, tls))
         discovery, balancer = StaticDiscovery(service), RoundRobin()
-        return Pipeline(self._client, discovery, balancer, service.timeout, self._now)
+        return Pipeline(caller, discovery, balancer, service.timeout, self._now)
 
     async def _serve(self, service: Service, pipeline: Pipeline) -> None:
         consumer = self._serving[service.name] = ServiceConsumer(

@@ -6,18 +6,20 @@ from collections.abc import Callable
 
 import msgspec
 
-from broker.messages import Envelope, Headers, Problem, Reply
+from broker.messages import Envelope, Executed, Headers, Problem, Reply
 from broker.problems import PROBLEM_TYPES, ProblemType
 from dispatcher.policies.load_balancing import LoadBalancer
 from dispatcher.service_discovery import ServiceDiscovery
 from dispatcher.settle import Answered, Expired, Outcome, Work
 from dispatcher.upstream import (
+    Caller,
     ConnectFailed,
     ConnectionLost,
+    ConnectTimedOut,
     InvalidRequest,
     ProtocolError,
     ResponseTooLarge,
-    UpstreamClient,
+    TooManyCalls,
     UpstreamError,
     UpstreamRequest,
     UpstreamResponse,
@@ -32,6 +34,8 @@ NO_INSTANCE_RETRY_AFTER = 1  # seconds; an instance that returns is known about 
 _FAILURES: dict[type[UpstreamError], tuple[ProblemType, str]] = {
     InvalidRequest: (ProblemType.BAD_REQUEST, "The request can't be passed on unchanged."),
     ConnectFailed: (ProblemType.UPSTREAM_CONNECTION, "The service could not be reached."),
+    ConnectTimedOut: (ProblemType.DEADLINE_EXCEEDED, "The service could not be reached in time."),
+    TooManyCalls: (ProblemType.NO_INSTANCE, "Every connection to the service is in use."),
     ConnectionLost: (ProblemType.UPSTREAM_CONNECTION, "The service closed the connection."),
     ProtocolError: (ProblemType.UPSTREAM_PROTOCOL, "The service did not answer in valid HTTP."),
     ResponseTooLarge: (ProblemType.UPSTREAM_PROTOCOL, "The service's answer is too large."),
@@ -67,7 +71,7 @@ class Pipeline:
 
     def __init__(
         self,
-        client: UpstreamClient,
+        client: Caller,
         discovery: ServiceDiscovery,
         balancer: LoadBalancer,
         timeout: float,
@@ -121,7 +125,8 @@ def _headers(envelope: Envelope, remaining: float) -> Headers:
 
 def _problem(error: UpstreamError) -> Problem:
     kind, detail = _FAILURES.get(type(error), _FAILURES[ConnectionLost])
-    return Problem(kind.slug, detail, "unknown" if error.sent else "no")
+    executed: Executed = "unknown" if error.sent else "no"
+    return Problem(kind.slug, detail, executed, proxy_error=error.proxy_error)
 
 
 def _reply(envelope: Envelope, last: Try, taken_at: float) -> Reply:

@@ -1,35 +1,22 @@
 """The connections to one address: kept for reuse, opened on demand, limited in number."""
 
 import asyncio
-import ssl
 from asyncio import Task, Transport
 from collections import deque
-from dataclasses import dataclass
 from functools import partial
 
+from dispatcher.connecting import connect_failed, open_connection
 from dispatcher.exchange import Exchange
 from dispatcher.http1 import Connection
+from dispatcher.options import ClientTls, PoolLimits
+from dispatcher.resolver import Resolver
 from dispatcher.upstream import (
     Address,
     ConnectFailed,
     ConnectionCounts,
     ConnectionLost,
+    TooManyCalls,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class PoolLimits:
-    """Bounds of one address's pool, and of one response on it.
-
-    ``max_waiting`` counts calls that wait for a connection. ``idle_timeout`` is seconds; the
-    default stays below the shortest keep-alive that servers commonly have (5 s), so that requests
-    seldom meet a connection that is being closed. ``max_response`` is bytes of body.
-    """
-
-    max_connections: int = 256
-    max_waiting: int = 1024
-    idle_timeout: float = 4.0
-    max_response: int = 10 * 1024**2
 
 
 class Pool:
@@ -42,13 +29,15 @@ class Pool:
         self,
         address: Address,
         limits: PoolLimits,
-        tls: ssl.SSLContext | None,
+        tls: ClientTls | None,
+        resolver: Resolver,
         counts: ConnectionCounts,
     ) -> None:
         self.authority = address.authority
         self._address = address
         self._limits = limits
         self._tls = tls
+        self._resolver = resolver
         self._counts = counts
         self._loop = asyncio.get_running_loop()
         self._connections: set[Connection] = set()
@@ -75,7 +64,7 @@ class Pool:
             exchange.abandon = partial(self._waiting.remove, exchange)
             self._waiting.append(exchange)
         else:
-            exchange.fail(ConnectFailed(f"too many calls wait for {self._address}", sent=False))
+            exchange.fail(TooManyCalls(f"too many calls wait for {self._address}", sent=False))
 
     def released(self, connection: Connection) -> None:
         """A connection has no exchange: it serves the next that waits, or is kept."""
@@ -92,8 +81,13 @@ class Pool:
         if connection in self._idle:
             self._idle.remove(connection)
         if unanswered is not None:
+            self._counts.repeated += 1
             self._open_for(unanswered)
         self._serve_waiting()
+
+    def unsolicited(self) -> None:
+        """An upstream sent what nobody had asked for."""
+        self._counts.unsolicited += 1
 
     def close_idle(self, now: float) -> None:
         """Close the connections that have been idle for too long; ``now`` is loop time."""
@@ -125,15 +119,10 @@ class Pool:
             self._open_for(self._waiting.popleft())
 
     def _open_for(self, exchange: Exchange) -> None:
-        address = self._address
+        make = partial(Connection, self, self._limits)
+        timeout = self._limits.connect_timeout
         task = self._loop.create_task(
-            self._loop.create_connection(
-                partial(Connection, self, self._limits.max_response),
-                address.host,
-                address.port,
-                ssl=self._tls,
-                server_hostname=address.host if self._tls else None,
-            )
+            open_connection(self._address, make, self._resolver, self._tls, timeout, exchange)
         )
         self._opening[task] = exchange
         exchange.abandon = task.cancel
@@ -141,16 +130,24 @@ class Pool:
 
     def _opened(self, task: Task[tuple[Transport, Connection]]) -> None:
         exchange = self._opening.pop(task)
-        error = "given up" if task.cancelled() else task.exception()
-        if error is None and (connection := task.result()[1]).usable:
-            self._counts.opened += 1
-            self._connections.add(connection)
-            if exchange.done():
-                self.released(connection)
-            else:
-                connection.send(exchange)
-            return
+        error = ConnectionAbortedError("given up") if task.cancelled() else task.exception()
+        if error is None:
+            connection = task.result()[1]
+            if connection.usable:
+                self._take_in(connection, exchange)
+                return
+            error = connection.ended or ConnectionResetError("closed at once")
         if not exchange.done():
-            detail = f"can't connect to {self._address}: {error or 'closed at once'}"
-            exchange.fail(ConnectFailed(detail, sent=exchange.sent))
+            if not isinstance(error, ConnectFailed):
+                error = connect_failed(self._address, error)
+            error.sent = exchange.sent
+            exchange.fail(error)
         self._serve_waiting()
+
+    def _take_in(self, connection: Connection, exchange: Exchange) -> None:
+        self._counts.opened += 1
+        self._connections.add(connection)
+        if exchange.done():
+            self.released(connection)
+        else:
+            connection.send(exchange)

@@ -8,6 +8,8 @@ from urllib.parse import urlsplit
 import msgspec
 
 from broker.messages import Headers
+from broker.problems import ProxyError
+from dispatcher.options import UpstreamOptions
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -68,60 +70,89 @@ class UpstreamResponse(msgspec.Struct, frozen=True, gc=False):
 
 
 class UpstreamError(Exception):
-    """A call got no response; ``sent``: whether the upstream may have seen any of the request."""
+    """A call got no response.
 
-    def __init__(self, detail: str, *, sent: bool) -> None:
+    ``sent``: whether the upstream may have seen any of the request. ``proxy_error``: the cause, in
+    the words of RFC 9209.
+    """
+
+    proxy_error = ProxyError.PROXY_INTERNAL_ERROR
+
+    def __init__(self, detail: str, *, sent: bool, proxy_error: ProxyError | None = None) -> None:
         super().__init__(detail)
         self.sent = sent
+        if proxy_error is not None:
+            self.proxy_error = proxy_error
 
 
 class InvalidRequest(UpstreamError):
     """The request can't be written as HTTP/1.1 without changing its meaning; never sent."""
 
+    proxy_error = ProxyError.HTTP_REQUEST_ERROR
+
 
 class ConnectFailed(UpstreamError):
-    """No connection: refused, unknown host, failed TLS handshake, too many calls waiting.
+    """No connection: refused, unknown host, failed TLS handshake.
 
     Sent only where a kept connection had been lost before.
     """
 
 
+class ConnectTimedOut(ConnectFailed):
+    """Finding the address and connecting took longer than ``connect_timeout``."""
+
+    proxy_error = ProxyError.CONNECTION_TIMEOUT
+
+
+class TooManyCalls(ConnectFailed):
+    """Every connection is in use, and as many calls wait for one as may."""
+
+    proxy_error = ProxyError.CONNECTION_LIMIT_REACHED
+
+
 class ConnectionLost(UpstreamError):
     """The connection ended before the response was complete."""
+
+    proxy_error = ProxyError.CONNECTION_TERMINATED
 
 
 class ProtocolError(UpstreamError):
     """What came back is no HTTP/1.1 response."""
 
+    proxy_error = ProxyError.HTTP_PROTOCOL_ERROR
+
 
 class ResponseTooLarge(UpstreamError):
     """The header block or the body is over its limit."""
 
+    proxy_error = ProxyError.HTTP_RESPONSE_HEADER_SECTION_SIZE
+
 
 class UpstreamTimeout(UpstreamError):
-    """The time of the call ran out: waiting for a connection, connecting, writing or reading."""
+    """The time of the call ran out: waiting for a connection, connecting, writing or reading.
+
+    Or the upstream was silent for longer than ``read_timeout``.
+    """
+
+    proxy_error = ProxyError.HTTP_RESPONSE_TIMEOUT
 
 
 @dataclass(slots=True)
 class ConnectionCounts:
-    """What a client did since it was made: connections opened, and requests sent on kept ones."""
+    """What a client did since it was made.
+
+    Connections opened; requests sent on kept ones; requests sent once more because a kept
+    connection was dead; kept connections closed because of bytes that nobody had asked for.
+    """
 
     opened: int = 0
     reused: int = 0
+    repeated: int = 0
+    unsolicited: int = 0
 
 
-class UpstreamClient(Protocol):
-    """Calls upstreams; an async context manager that owns the connections."""
-
-    @property
-    def counts(self) -> ConnectionCounts:
-        """For metrics."""
-
-    async def __aenter__(self) -> Self:
-        """Start; the client belongs to the running loop."""
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        """Abort what is under way (ConnectionLost) and close every connection."""
+class Caller(Protocol):
+    """Calls the instances of one service, in the way that its options say."""
 
     def call(
         self, address: Address, request: UpstreamRequest, timeout: float
@@ -133,3 +164,20 @@ class UpstreamClient(Protocol):
         idempotent (RFC 9110 section 9.2.2) is sent once more, on a fresh connection, when a kept
         connection turns out to be dead.
         """
+
+
+class UpstreamClient(Protocol):
+    """Makes callers; an async context manager that owns their connections."""
+
+    @property
+    def counts(self) -> ConnectionCounts:
+        """For metrics."""
+
+    async def __aenter__(self) -> Self:
+        """Start; the client belongs to the running loop."""
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        """Abort what is under way (ConnectionLost) and close every connection."""
+
+    def caller(self, options: UpstreamOptions) -> Caller:
+        """The one for these options; it shares no connection with those of other options."""

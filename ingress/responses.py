@@ -1,7 +1,7 @@
 """A reply from the other side of the queue as the response that the client gets."""
 
 from broker.messages import Headers, Reply
-from broker.problems import PROBLEM_TYPES, ProblemType
+from broker.problems import PROBLEM_TYPES, ProblemType, ProxyError
 from ingress.problems import problem_response
 from ingress.request import Response
 
@@ -9,17 +9,17 @@ _NAME = b"api-gateway"  # of this proxy, in Via and in Proxy-Status
 _VIA = (b"Via", b"1.1 " + _NAME)
 _REQUEST_ID = b"x-request-id"
 
-# RFC 9209 section 2.3: what went wrong behind the gateway, in the terms of all proxies.
+# Where the dispatcher tells no more than the type of its problem.
 _PROXY_ERRORS = {
-    ProblemType.UPSTREAM_CONNECTION: b"connection_terminated",
-    ProblemType.UPSTREAM_PROTOCOL: b"http_protocol_error",
-    ProblemType.NO_INSTANCE: b"destination_unavailable",
-    ProblemType.DEADLINE_EXCEEDED: b"http_response_timeout",
-    ProblemType.OUTCOME_UNKNOWN: b"proxy_internal_error",
-    ProblemType.DELIVERY_LIMIT: b"proxy_internal_error",
+    ProblemType.UPSTREAM_CONNECTION: ProxyError.CONNECTION_TERMINATED,
+    ProblemType.UPSTREAM_PROTOCOL: ProxyError.HTTP_PROTOCOL_ERROR,
+    ProblemType.NO_INSTANCE: ProxyError.DESTINATION_UNAVAILABLE,
+    ProblemType.DEADLINE_EXCEEDED: ProxyError.HTTP_RESPONSE_TIMEOUT,
+    ProblemType.OUTCOME_UNKNOWN: ProxyError.PROXY_INTERNAL_ERROR,
+    ProblemType.DELIVERY_LIMIT: ProxyError.PROXY_INTERNAL_ERROR,
 }
-_FAILED = {
-    kind: ((b"Proxy-Status", _NAME + b";error=" + error),) for kind, error in _PROXY_ERRORS.items()
+_FAILED: dict[str | None, Headers] = {
+    error.value: ((b"Proxy-Status", _NAME + b";error=" + error.encode()),) for error in ProxyError
 }
 _RECEIVED = {
     status: (_VIA, (b"Proxy-Status", _NAME + b";received-status=%d" % status))
@@ -69,13 +69,18 @@ def _problem(reply: Reply, request_id: str, service: str | None, instance: str) 
         detail,
         request_id=request_id,
         instance=instance,
-        headers=_FAILED.get(kind, ()),
+        headers=_proxy_status(kind, problem.proxy_error if problem else None),
         executed=problem.executed if problem else "unknown",
         retry_after=problem.retry_after if problem else None,
         queue_ms=reply.queue_ms or None,
         attempts=reply.attempts or None,
         service=service,
     )
+
+
+def _proxy_status(kind: ProblemType, error: str | None) -> Headers:
+    """RFC 9209; none for what did not fail behind the gateway."""
+    return _FAILED.get(error) or _FAILED.get(_PROXY_ERRORS.get(kind), ())
 
 
 def _without_request_id(headers: Headers) -> Headers:

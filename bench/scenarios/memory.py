@@ -1,4 +1,7 @@
-"""What 10,000 requests of 1 KiB cost the ingress process while they wait for a slow upstream."""
+"""What requests of 1 KiB cost a process while a slow upstream keeps them waiting.
+
+The ingress, of which 10,000 wait, and the dispatcher, which has 1,000 of them under way.
+"""
 
 import asyncio
 import resource
@@ -20,20 +23,30 @@ from bench.turns import take_turns
 from broker.topology import RequestQueue
 from tests.processes import free_port
 
-ROWS = ("memory",)
-_REQUESTS = 10_000
 _BODY = b"x" * 1024
 _SERVICE = "slow"
 _PATH = "/slow"
-_CALLS = 64  # under way to the upstream at a time; the others wait in the queue
 _MIB = 1024**2
 _ANSWER_TIMEOUT = 120.0
 _SETTLE_TIMEOUT = 60.0
 
 
 @dataclass(frozen=True)
+class Case:
+    """Whose memory, how many requests, and how many of them are under way to the upstream."""
+
+    part: str
+    requests: int
+    calls: int
+
+
+_CASES = {"memory": Case("front", 10_000, 64), "memory-dispatcher": Case("back", 1_000, 1_000)}
+ROWS = tuple(_CASES)
+
+
+@dataclass(frozen=True)
 class Memory:
-    """Resident bytes of ingress before, while all wait, and after; and how they were answered."""
+    """Resident bytes of a process before, while all wait, and after; how they were answered."""
 
     requests: int
     queued: int
@@ -44,10 +57,10 @@ class Memory:
 
 
 def run(stage: Stage, rows: Sequence[str]) -> list[Table]:
-    """One table: the resident memory of the ingress process in three states."""
-    outcome = take_turns(rows, 1, lambda row: _turn(stage))
+    """One table: the resident memory of one process in three states."""
+    outcome = take_turns(rows, 1, lambda row: _turn(stage, _CASES[row]))
     table = Table(
-        "Memory of the ingress process, requests of 1 KiB waiting for a slow upstream",
+        "Memory of ingress, and of the dispatcher; requests of 1 KiB waiting for a slow upstream",
         (
             "",
             "waiting",
@@ -84,36 +97,36 @@ def _cells(row: str, it: Memory) -> list[str]:
     ]
 
 
-def _turn(stage: Stage) -> Memory:
+def _turn(stage: Stage, case: Case) -> Memory:
     port = free_port()
     with stage.turn() as processes:
         upstream = processes.start(
             "slow-upstream", [sys.executable, "-m", "bench.peers.slow_upstream", str(port)]
         )
         routes = ({"path": _PATH, "service": _SERVICE},)
-        product = Product(stage, processes, f"http://127.0.0.1:{port}", routes, _CALLS)
+        product = Product(stage, processes, f"http://127.0.0.1:{port}", routes, case.calls)
         target = product.separate(path=_PATH)
         wait_until_serving(target, BODY, processes)
         url, _ = stage.rabbitmq
-        return asyncio.run(_hold(target, url, lambda: upstream.signal(signal.SIGUSR1)))
+        return asyncio.run(_hold(target, case, url, lambda: upstream.signal(signal.SIGUSR1)))
 
 
-async def _hold(target: Target, amqp_url: str, release: Callable[[], None]) -> Memory:
-    ingress = target.parts["front"].pid
-    before = resident_bytes(ingress)
-    crowd = Crowd(target.url, target.headers, _BODY, _affordable())
+async def _hold(target: Target, case: Case, amqp_url: str, release: Callable[[], None]) -> Memory:
+    process = target.parts[case.part].pid
+    before = resident_bytes(process)
+    crowd = Crowd(target.url, target.headers, _BODY, _affordable(case.requests))
     await crowd.send()
     queued = await _settled_depth(amqp_url)
-    waiting = resident_bytes(ingress)
+    waiting = resident_bytes(process)
     release()
     await crowd.all_answered(_ANSWER_TIMEOUT)
-    return Memory(crowd.size, queued, before, waiting, resident_bytes(ingress), crowd.statuses)
+    return Memory(crowd.size, queued, before, waiting, resident_bytes(process), crowd.statuses)
 
 
-def _affordable() -> int:
-    """As many requests as the limit on open files allows."""
+def _affordable(requests: int) -> int:
+    """As many of them as the limit on open files allows."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return min(_REQUESTS, soft - 500)
+    return min(requests, soft - 500)
 
 
 async def _settled_depth(amqp_url: str) -> int:

@@ -4,22 +4,20 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from dispatcher.aiohttp_upstream import AiohttpUpstreamClient
-from dispatcher.lean_upstream import LeanUpstreamClient
-from dispatcher.upstream import UpstreamClient
+from tests.integration.upstreams.calling import Calling, aiohttp, lean
 
-ClientFactory = Callable[..., UpstreamClient]
+ClientFactory = Callable[..., Calling]
 
 
-@pytest.fixture(params=[LeanUpstreamClient, AiohttpUpstreamClient], ids=["lean", "aiohttp"])
+@pytest.fixture(params=[lean, aiohttp], ids=["lean", "aiohttp"])
 def make_client(request: pytest.FixtureRequest) -> ClientFactory:
-    """Makes a client of each kind; takes ``limits`` and ``tls``."""
+    """Makes a client of each kind; takes ``limits``, ``tls``, ``server_name``, ``resolver``."""
     factory: ClientFactory = request.param
     return factory
 
 
 @pytest.fixture
-async def client(make_client: ClientFactory) -> AsyncIterator[UpstreamClient]:
+async def client(make_client: ClientFactory) -> AsyncIterator[Calling]:
     """A running client with default limits."""
     async with make_client() as client:
         yield client

@@ -18,12 +18,13 @@ class Wire:
 
     def __init__(self, reader: StreamReader, writer: StreamWriter, number: int) -> None:
         self.number = number  # 1 for the first connection
+        self.requests = 0
         self._reader = reader
         self._writer = writer
 
     async def request(self) -> bytes:
         """One whole request: header block and the body that its Content-Length tells."""
-        head = await self._reader.readuntil(b"\r\n\r\n")
+        head = await self.request_head()
         length = 0
         for line in head.split(b"\r\n")[1:]:
             name, _, value = line.partition(b":")
@@ -33,7 +34,9 @@ class Wire:
 
     async def request_head(self) -> bytes:
         """The header block only; what follows stays unread."""
-        return await self._reader.readuntil(b"\r\n\r\n")
+        head = await self._reader.readuntil(b"\r\n\r\n")
+        self.requests += 1
+        return head
 
     async def send(self, data: bytes) -> None:
         """Write, and wait until it has left this process."""
@@ -85,6 +88,7 @@ class ScriptedUpstream:
         self._tls = tls
         self._tasks: set[Task[None]] = set()
         self._errors: list[BaseException] = []
+        self._wires: list[Wire] = []
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(
@@ -102,6 +106,11 @@ class ScriptedUpstream:
             raise self._errors[0]
 
     @property
+    def requests(self) -> int:
+        """How many have come, on all connections."""
+        return sum(wire.requests for wire in self._wires)
+
+    @property
     def address(self) -> Address:
         """Where it listens."""
         port = self._server.sockets[0].getsockname()[1]
@@ -113,8 +122,10 @@ class ScriptedUpstream:
         self._tasks.add(task)
         self.accepted += 1
         self.first_accepted.set()
+        wire = Wire(reader, writer, self.accepted)
+        self._wires.append(wire)
         try:
-            await self._script(Wire(reader, writer, self.accepted))
+            await self._script(wire)
         except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
             pass  # the client has closed, or the test is over
         except Exception as error:

@@ -4,16 +4,16 @@ import asyncio
 
 import pytest
 
-from dispatcher.lean_upstream import LeanUpstreamClient
-from dispatcher.pool import PoolLimits
+from broker.problems import ProxyError
+from dispatcher.options import PoolLimits
 from dispatcher.upstream import (
     ConnectionLost,
     ProtocolError,
     ResponseTooLarge,
-    UpstreamClient,
     UpstreamError,
     UpstreamTimeout,
 )
+from tests.integration.upstreams.calling import Calling, lean
 from tests.integration.upstreams.conftest import ClientFactory
 from tests.integration.upstreams.requests import GET, POST, request
 from tests.integration.upstreams.scripted import PATIENCE, ScriptedUpstream, Wire, once
@@ -100,22 +100,22 @@ TOO_LARGE_FOR_THE_LEAN_CLIENT = {
 }
 
 
-async def fails(
-    client: UpstreamClient, data: bytes, expected: type[UpstreamError], attempts: int = 1
-) -> None:
-    """The answer ``data`` ends a POST, which nobody may repeat, in the expected error."""
+async def fails(client: Calling, data: bytes, expected: type[UpstreamError]) -> ProxyError:
+    """The answer ``data`` ends a POST, which nobody may repeat, in an error; gives its cause."""
     async with ScriptedUpstream(once(data)) as upstream:
         with pytest.raises(expected) as caught:
             await client.call(upstream.address, POST, PATIENCE)
         assert type(caught.value) is expected
         assert caught.value.sent is True
-        assert upstream.accepted == attempts
+        assert upstream.accepted == 1
+        return caught.value.proxy_error
 
 
 @pytest.mark.parametrize("data", NO_HTTP.values(), ids=NO_HTTP)
-async def test_what_is_no_response(client: UpstreamClient, data: bytes) -> None:
+async def test_what_is_no_response(client: Calling, data: bytes) -> None:
     """Nonsense, and framing that could be read in two ways, is a protocol error."""
-    await fails(client, data, ProtocolError)
+    error = await fails(client, data, ProtocolError)
+    assert error in (ProxyError.HTTP_PROTOCOL_ERROR, ProxyError.HTTP_RESPONSE_TRANSFER_CODING)
 
 
 @pytest.mark.parametrize(
@@ -123,21 +123,33 @@ async def test_what_is_no_response(client: UpstreamClient, data: bytes) -> None:
 )
 async def test_what_the_lean_client_takes_for_no_response(data: bytes) -> None:
     """Where parsers disagree about a response, the lean client refuses it."""
-    async with LeanUpstreamClient() as client:
+    async with lean() as client:
         await fails(client, data, ProtocolError)
 
 
 @pytest.mark.parametrize("data", BROKEN_OFF.values(), ids=BROKEN_OFF)
-async def test_what_breaks_off(client: UpstreamClient, data: bytes) -> None:
+async def test_what_breaks_off(client: Calling, data: bytes) -> None:
     """A response that is cut short is lost, never taken for a shorter one."""
     await fails(client, data, ConnectionLost)
+
+
+@pytest.mark.parametrize("data", BROKEN_OFF.values(), ids=BROKEN_OFF)
+async def test_how_much_had_come_is_told(data: bytes) -> None:
+    """A response that had begun is an incomplete one (aiohttp says so of bodies only)."""
+    async with lean() as client:
+        error = await fails(client, data, ConnectionLost)
+    begun = ProxyError.HTTP_RESPONSE_INCOMPLETE
+    assert error is (begun if data else ProxyError.CONNECTION_TERMINATED)
 
 
 @pytest.mark.parametrize("data", TOO_LARGE.values(), ids=TOO_LARGE)
 async def test_what_is_too_large(make_client: ClientFactory, data: bytes) -> None:
     """Header block, field count, trailers and body have their limits."""
     async with make_client(limits=PoolLimits(max_response=1000)) as client:
-        await fails(client, data, ResponseTooLarge)
+        error = await fails(client, data, ResponseTooLarge)
+    of_body = data in [TOO_LARGE[name] for name in TOO_LARGE if "body" in name]
+    head = ProxyError.HTTP_RESPONSE_HEADER_SECTION_SIZE
+    assert error is (ProxyError.HTTP_RESPONSE_BODY_SIZE if of_body else head)
 
 
 @pytest.mark.parametrize(
@@ -145,7 +157,7 @@ async def test_what_is_too_large(make_client: ClientFactory, data: bytes) -> Non
 )
 async def test_what_is_too_large_for_the_lean_client(data: bytes) -> None:
     """Whatever goes on and on without becoming body is stopped."""
-    async with LeanUpstreamClient() as client:
+    async with lean() as client:
         await fails(client, data, ResponseTooLarge)
 
 
@@ -170,7 +182,7 @@ def resets(beginning: bytes) -> ScriptedUpstream:
 
 
 @pytest.mark.parametrize("beginning", [b"", OK, OK + b"Content-Length: 5\r\n\r\nabc"])
-async def test_reset(client: UpstreamClient, beginning: bytes) -> None:
+async def test_reset(client: Calling, beginning: bytes) -> None:
     """A reset loses the response."""
     async with resets(beginning) as upstream:
         with pytest.raises(ConnectionLost) as caught:
@@ -180,12 +192,12 @@ async def test_reset(client: UpstreamClient, beginning: bytes) -> None:
 
 async def test_reset_is_no_end_of_a_body() -> None:
     """A body that lasts until the connection is closed is not whole when it is reset."""
-    async with LeanUpstreamClient() as client, resets(OK + b"\r\nabc") as upstream:
+    async with lean() as client, resets(OK + b"\r\nabc") as upstream:
         with pytest.raises(ConnectionLost):
             await client.call(upstream.address, POST, PATIENCE)
 
 
-async def test_silence(client: UpstreamClient) -> None:
+async def test_silence(client: Calling) -> None:
     """An upstream that never answers costs the call's timeout, and its connection is closed."""
     closed = asyncio.Event()
 
@@ -196,14 +208,105 @@ async def test_silence(client: UpstreamClient) -> None:
 
     async with ScriptedUpstream(script) as upstream:
         with pytest.raises(UpstreamTimeout) as caught:
-            await client.call(upstream.address, GET, 0.1)
+            await client.call(upstream.address, GET, 0.5)
         assert caught.value.sent is True
+        assert caught.value.proxy_error is ProxyError.HTTP_RESPONSE_TIMEOUT
         async with asyncio.timeout(PATIENCE):
             await closed.wait()
 
 
+@pytest.mark.parametrize("beginning", [b"", b"HTTP/1.1 2", OK, CHUNKED + b"3\r\nabc\r\n"])
+async def test_read_timeout(make_client: ClientFactory, beginning: bytes) -> None:
+    """An upstream that falls silent is given up long before the end of the call."""
+    closed = asyncio.Event()
+
+    async def script(wire: Wire) -> None:
+        await wire.answer(beginning)
+        await wire.gone()
+        closed.set()
+
+    async with (
+        make_client(limits=PoolLimits(read_timeout=0.05)) as client,
+        ScriptedUpstream(script) as upstream,
+    ):
+        with pytest.raises(UpstreamTimeout) as caught:
+            await client.call(upstream.address, GET, 10 * PATIENCE)
+        assert caught.value.sent is True
+        assert caught.value.proxy_error is ProxyError.CONNECTION_READ_TIMEOUT
+        async with asyncio.timeout(PATIENCE):
+            await closed.wait()
+
+
+async def test_drip_is_no_silence(make_client: ClientFactory) -> None:
+    """An answer that takes longer than the read timeout arrives, as long as it keeps coming."""
+
+    async def script(wire: Wire) -> None:
+        await wire.answer(OK + b"Content-Length: 15\r\n\r\n")
+        for _ in range(15):
+            await asyncio.sleep(0.1)
+            await wire.send(b"x")
+        await wire.gone()
+
+    async with (
+        make_client(limits=PoolLimits(read_timeout=1)) as client,
+        ScriptedUpstream(script) as upstream,
+    ):
+        assert (await client.call(upstream.address, POST, PATIENCE)).body == b"x" * 15
+
+
+async def test_read_timeout_is_not_for_idle_connections(make_client: ClientFactory) -> None:
+    """A kept connection may be silent for longer, and its next call has the whole time again."""
+
+    async def script(wire: Wire) -> None:
+        for _ in range(2):
+            await wire.answer(OK + b"Content-Length: 0\r\n\r\n")
+        await wire.request()
+        await wire.gone()
+
+    async with (
+        make_client(limits=PoolLimits(read_timeout=0.2, idle_timeout=PATIENCE)) as client,
+        ScriptedUpstream(script) as upstream,
+    ):
+        await client.call(upstream.address, GET, PATIENCE)
+        await asyncio.sleep(0.25)
+        await client.call(upstream.address, GET, PATIENCE)
+        with pytest.raises(UpstreamTimeout):
+            await client.call(upstream.address, GET, 10 * PATIENCE)
+        assert upstream.accepted == 1
+
+
+@pytest.mark.parametrize("framing", [b"Content-Length: 104857600", b"X-Until: close", b"chunked"])
+async def test_flood(make_client: ClientFactory, framing: bytes) -> None:
+    """Of 100 MB that nobody wants hardly more than the limit is read."""
+    sent, total, piece = 0, 100 * 1024**2, b"x" * 65_536
+    chunked = framing == b"chunked"
+    stopped = asyncio.Event()
+
+    async def script(wire: Wire) -> None:
+        nonlocal sent
+        await wire.request()
+        try:
+            await wire.send(CHUNKED if chunked else OK + framing + b"\r\n\r\n")
+            while sent < total:
+                await wire.send(b"10000\r\n" + piece + b"\r\n" if chunked else piece)
+                sent += len(piece)
+        finally:
+            stopped.set()
+
+    async with (
+        make_client(limits=PoolLimits(max_response=100_000)) as client,
+        ScriptedUpstream(script) as upstream,
+    ):
+        with pytest.raises(ResponseTooLarge) as caught:
+            await client.call(upstream.address, POST, PATIENCE)
+        async with asyncio.timeout(PATIENCE):
+            await stopped.wait()
+    assert caught.value.proxy_error is ProxyError.HTTP_RESPONSE_BODY_SIZE
+    assert sent < total / 4  # what the buffers of two sockets may hold
+
+
 @pytest.mark.parametrize("beginning", [OK, OK + b"Content-Length: 99999\r\n\r\n", CHUNKED + b"1;"])
-async def test_drip(client: UpstreamClient, beginning: bytes) -> None:
+async def test_drip(client: Calling, beginning: bytes) -> None:
     """A response that comes a byte at a time gains no time by it."""
     dripping = asyncio.Event()
 
@@ -222,7 +325,7 @@ async def test_drip(client: UpstreamClient, beginning: bytes) -> None:
             await call
 
 
-async def test_request_that_nobody_reads(client: UpstreamClient) -> None:
+async def test_request_that_nobody_reads(client: Calling) -> None:
     """Writing is bounded by the call's timeout as well."""
 
     async def script(wire: Wire) -> None:
@@ -244,7 +347,7 @@ async def test_half_close_without_response() -> None:
         wire.shut()
         await asyncio.Event().wait()
 
-    async with LeanUpstreamClient() as client, ScriptedUpstream(script) as upstream:
+    async with lean() as client, ScriptedUpstream(script) as upstream:
         big = request("POST", body=bytes(16 * 1024**2))
         with pytest.raises(ConnectionLost):
             await client.call(upstream.address, big, PATIENCE)

@@ -3,8 +3,8 @@
 import pytest
 
 from broker.messages import Headers
-from dispatcher.lean_upstream import LeanUpstreamClient
-from dispatcher.upstream import InvalidRequest, UpstreamClient
+from dispatcher.upstream import InvalidRequest
+from tests.integration.upstreams.calling import Calling, lean
 from tests.integration.upstreams.requests import request
 from tests.integration.upstreams.scripted import PATIENCE, ScriptedUpstream, Wire
 
@@ -27,7 +27,7 @@ def lines(message: bytes) -> list[bytes]:
     return message.partition(b"\r\n\r\n")[0].split(b"\r\n")
 
 
-async def test_headers_keep_order_duplicates_and_spelling(client: UpstreamClient) -> None:
+async def test_headers_keep_order_duplicates_and_spelling(client: Calling) -> None:
     """Header fields reach the upstream as they were given, and none is added but Host."""
     fields = ((b"x-B", b"1"), (b"X-a", b"\xc3\xa9"), (b"x-B", b"3"), (b"Accept-Encoding", b"br"))
     async with ScriptedUpstream(recorder := Recorder()) as upstream:
@@ -40,7 +40,7 @@ async def test_headers_keep_order_duplicates_and_spelling(client: UpstreamClient
 async def test_any_value_and_any_spelling_pass() -> None:
     """The lean client writes bytes as they are."""
     fields = ((b"x-B", b"\xff\xfe"), (b"X-b", b"\t2"), (b"x-b", b""))
-    async with LeanUpstreamClient() as client, ScriptedUpstream(recorder := Recorder()) as upstream:
+    async with lean() as client, ScriptedUpstream(recorder := Recorder()) as upstream:
         await client.call(upstream.address, request(headers=fields), PATIENCE)
     assert lines(recorder.seen[0])[2:] == [b"%b: %b" % field for field in fields]
 
@@ -59,7 +59,7 @@ async def test_any_value_and_any_spelling_pass() -> None:
     ],
 )
 async def test_length_is_told(
-    client: UpstreamClient, method: str, body: bytes, expected: list[bytes]
+    client: Calling, method: str, body: bytes, expected: list[bytes]
 ) -> None:
     """Content-Length goes with a body and with methods that expect one; no Transfer-Encoding."""
     async with ScriptedUpstream(recorder := Recorder()) as upstream:
@@ -72,7 +72,7 @@ async def test_length_is_told(
 
 async def test_delete_without_body_tells_no_length() -> None:
     """The lean client adds a length only where one is expected."""
-    async with LeanUpstreamClient() as client, ScriptedUpstream(recorder := Recorder()) as upstream:
+    async with lean() as client, ScriptedUpstream(recorder := Recorder()) as upstream:
         await client.call(upstream.address, request("DELETE", "/?"), PATIENCE)
         host = f"Host: {upstream.address.authority}".encode()
     assert lines(recorder.seen[0]) == [b"DELETE /? HTTP/1.1", host]
@@ -81,14 +81,14 @@ async def test_delete_without_body_tells_no_length() -> None:
 @pytest.mark.parametrize(
     "target", ["/", "/a/../b//c", "/a%2Fb%20c;d=1?x=%41&y=a+b&y=", "/a?b?c", "/%7Euser"]
 )
-async def test_target_passes_byte_for_byte(client: UpstreamClient, target: str) -> None:
+async def test_target_passes_byte_for_byte(client: Calling, target: str) -> None:
     """Nobody normalises what was matched already."""
     async with ScriptedUpstream(recorder := Recorder()) as upstream:
         await client.call(upstream.address, request(target=target), PATIENCE)
     assert lines(recorder.seen[0])[0] == f"GET {target} HTTP/1.1".encode()
 
 
-async def test_base_path_goes_before_the_target(client: UpstreamClient) -> None:
+async def test_base_path_goes_before_the_target(client: Calling) -> None:
     """An instance may live below a path."""
     async with ScriptedUpstream(recorder := Recorder()) as upstream:
         address = type(upstream.address).parse(f"{upstream.address}/base/v1/")
@@ -119,7 +119,7 @@ async def test_base_path_goes_before_the_target(client: UpstreamClient) -> None:
     ],
 )
 async def test_injection_is_refused(
-    client: UpstreamClient, method: str, target: str, fields: Headers
+    client: Calling, method: str, target: str, fields: Headers
 ) -> None:
     """What would change the meaning of the request never reaches the wire."""
     async with ScriptedUpstream(recorder := Recorder()) as upstream:

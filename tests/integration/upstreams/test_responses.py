@@ -2,8 +2,8 @@
 
 import pytest
 
-from dispatcher.lean_upstream import LeanUpstreamClient
-from dispatcher.upstream import UpstreamClient, UpstreamResponse
+from dispatcher.upstream import UpstreamResponse
+from tests.integration.upstreams.calling import Calling, lean
 from tests.integration.upstreams.requests import GET, HEAD
 from tests.integration.upstreams.scripted import (
     PATIENCE,
@@ -116,7 +116,7 @@ CLOSED = {
 
 @pytest.mark.parametrize(("data", "expected"), KEPT.values(), ids=KEPT)
 async def test_framed_response_is_read_and_its_connection_kept(
-    client: UpstreamClient, data: bytes, expected: UpstreamResponse
+    client: Calling, data: bytes, expected: UpstreamResponse
 ) -> None:
     """The response is what was sent, and a second call finds the connection in order."""
     async with ScriptedUpstream(always(data)) as upstream:
@@ -127,9 +127,7 @@ async def test_framed_response_is_read_and_its_connection_kept(
 
 
 @pytest.mark.parametrize(("data", "expected"), KEPT.values(), ids=KEPT)
-async def test_response_in_pieces(
-    client: UpstreamClient, data: bytes, expected: UpstreamResponse
-) -> None:
+async def test_response_in_pieces(client: Calling, data: bytes, expected: UpstreamResponse) -> None:
     """A response that arrives in many reads is the same response."""
     parts = [data[start : start + 7] for start in range(0, len(data), 7)]
     async with ScriptedUpstream(pieces(*parts)) as upstream:
@@ -138,7 +136,7 @@ async def test_response_in_pieces(
 
 @pytest.mark.parametrize(("data", "expected"), CLOSED.values(), ids=CLOSED)
 async def test_response_that_ends_its_connection(
-    client: UpstreamClient, data: bytes, expected: UpstreamResponse
+    client: Calling, data: bytes, expected: UpstreamResponse
 ) -> None:
     """The response is what was sent, and the next call has a connection of its own."""
     async with ScriptedUpstream(once(data)) as upstream:
@@ -147,7 +145,7 @@ async def test_response_that_ends_its_connection(
         assert upstream.accepted == 2
 
 
-async def test_connection_close_is_obeyed(client: UpstreamClient) -> None:
+async def test_connection_close_is_obeyed(client: Calling) -> None:
     """After "Connection: close" the client closes, though the upstream does not."""
 
     async def script(wire: Wire) -> None:
@@ -161,7 +159,7 @@ async def test_connection_close_is_obeyed(client: UpstreamClient) -> None:
 
 
 @pytest.mark.parametrize("framing", [b"Content-Length: 1000", b"Transfer-Encoding: chunked"])
-async def test_head_has_no_body(client: UpstreamClient, framing: bytes) -> None:
+async def test_head_has_no_body(client: Calling, framing: bytes) -> None:
     """The answer to a HEAD ends with its header block, and keeps its length."""
     head = b"HTTP/1.1 200 OK\r\n" + framing + b"\r\n\r\n"
 
@@ -185,20 +183,20 @@ async def test_a_body_behind_the_answer_to_head_answers_nobody() -> None:
         else:
             await wire.answer(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nnext")
 
-    async with LeanUpstreamClient() as client, ScriptedUpstream(script) as upstream:
+    async with lean() as client, ScriptedUpstream(script) as upstream:
         await client.call(upstream.address, HEAD, PATIENCE)
         assert (await client.call(upstream.address, GET, PATIENCE)).body == b"next"
         assert upstream.accepted == 2
 
 
-async def test_head_without_framing(client: UpstreamClient) -> None:
+async def test_head_without_framing(client: Calling) -> None:
     """The answer to a HEAD does not wait for the end of the connection."""
     async with ScriptedUpstream(always(b"HTTP/1.1 200 OK\r\nX-A: 1\r\n\r\n")) as upstream:
         answer = await client.call(upstream.address, HEAD, PATIENCE)
         assert answer == UpstreamResponse(200, b"OK", ((b"X-A", b"1"),), b"")
 
 
-async def test_large_body(client: UpstreamClient) -> None:
+async def test_large_body(client: Calling) -> None:
     """A body of many reads arrives whole."""
     body = bytes(range(256)) * 8192
     data = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body
@@ -206,7 +204,7 @@ async def test_large_body(client: UpstreamClient) -> None:
         assert (await client.call(upstream.address, GET, PATIENCE)).body == body
 
 
-async def test_cookies_are_not_remembered(client: UpstreamClient) -> None:
+async def test_cookies_are_not_remembered(client: Calling) -> None:
     """A cookie that one response sets is not sent with the next request."""
     seen: list[bytes] = []
 

@@ -1,32 +1,49 @@
-"""https upstreams. ``localhost.pem``: a key and certificate for localhost, for these tests only."""
+"""https upstreams, with certificates made for the test."""
 
 import asyncio
 import ssl
-from pathlib import Path
 
 import pytest
+import trustme
 
-from dispatcher.upstream import Address, ConnectFailed, ConnectionLost, UpstreamTimeout
+from broker.problems import ProxyError
+from dispatcher.upstream import (
+    Address,
+    ConnectFailed,
+    ConnectionLost,
+    UpstreamError,
+    UpstreamTimeout,
+)
+from tests.integration.upstreams.authority import (
+    YESTERDAY,
+    demanding,
+    plain_spoken,
+    server_context,
+    trusting,
+)
 from tests.integration.upstreams.conftest import ClientFactory
 from tests.integration.upstreams.requests import GET, POST, request
 from tests.integration.upstreams.scripted import PATIENCE, ScriptedUpstream, Wire, always, once
 
-PEM = Path(__file__).with_name("localhost.pem")
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
-@pytest.fixture
-def server_tls() -> ssl.SSLContext:
-    """What the upstream shows."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(PEM)
-    return context
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    """Who signs for the upstream."""
+    return trustme.CA()
 
 
-@pytest.fixture
-def trusting_tls() -> ssl.SSLContext:
+@pytest.fixture(scope="module")
+def server_tls(authority: trustme.CA) -> ssl.SSLContext:
+    """What the upstream shows: it is localhost."""
+    return server_context(authority.issue_cert("localhost"))
+
+
+@pytest.fixture(scope="module")
+def trusting_tls(authority: trustme.CA) -> ssl.SSLContext:
     """A client's context that trusts the upstream."""
-    return ssl.create_default_context(cafile=PEM)
+    return trusting(authority)
 
 
 async def test_connection_is_kept(
@@ -61,31 +78,134 @@ async def test_large_bodies(
         assert answer.body == body
 
 
+async def refused(
+    make_client: ClientFactory, shown: ssl.SSLContext, context: ssl.SSLContext | None
+) -> UpstreamError:
+    """How a call of an upstream fails that shows this, and is asked for nothing."""
+    async with (
+        make_client(tls=context) as client,
+        ScriptedUpstream(always(OK), tls=shown) as upstream,
+    ):
+        with pytest.raises(ConnectFailed) as caught:
+            await client.call(upstream.address, GET, PATIENCE)
+        assert upstream.requests == 0
+        return caught.value
+
+
 async def test_untrusted_certificate(
     make_client: ClientFactory, server_tls: ssl.SSLContext
 ) -> None:
     """By default only the system's authorities are trusted; nothing is sent to others."""
-    async with (
-        make_client() as client,
-        ScriptedUpstream(always(OK), tls=server_tls) as upstream,
-    ):
-        with pytest.raises(ConnectFailed, match=r"(?i)certificate") as caught:
-            await client.call(upstream.address, GET, PATIENCE)
-        assert caught.value.sent is False
+    error = await refused(make_client, server_tls, None)
+    assert (error.sent, error.proxy_error) == (False, ProxyError.TLS_CERTIFICATE_ERROR)
 
 
-async def test_certificate_of_another_host(
-    make_client: ClientFactory, server_tls: ssl.SSLContext, trusting_tls: ssl.SSLContext
+@pytest.mark.parametrize("kind", ["expired", "another name", "an address", "self-signed"])
+async def test_bad_certificate(
+    make_client: ClientFactory, authority: trustme.CA, trusting_tls: ssl.SSLContext, kind: str
 ) -> None:
-    """The name of the address must be in the certificate."""
+    """It must be valid today, for the name in the address, and by a trusted authority."""
+    shown = {
+        "expired": lambda: authority.issue_cert("localhost", not_after=YESTERDAY),
+        "another name": lambda: authority.issue_cert("elsewhere.test"),
+        "an address": lambda: authority.issue_cert("127.0.0.1"),
+        "self-signed": lambda: trustme.CA().issue_cert("localhost"),
+    }[kind]()
+    error = await refused(make_client, server_context(shown), trusting_tls)
+    assert (error.sent, error.proxy_error) == (False, ProxyError.TLS_CERTIFICATE_ERROR)
+
+
+async def test_certificate_of_an_address(
+    make_client: ClientFactory, authority: trustme.CA, trusting_tls: ssl.SSLContext
+) -> None:
+    """An instance without a name has its address in the certificate."""
+    tls = server_context(authority.issue_cert("127.0.0.1"))
     async with (
         make_client(tls=trusting_tls) as client,
-        ScriptedUpstream(always(OK), tls=server_tls) as upstream,
+        ScriptedUpstream(always(OK), tls=tls) as upstream,
     ):
         address = Address("https", "127.0.0.1", upstream.address.port)
+        assert (await client.call(address, GET, PATIENCE)).body == b"ok"
+
+
+async def test_server_name(
+    make_client: ClientFactory, authority: trustme.CA, trusting_tls: ssl.SSLContext
+) -> None:
+    """The name of the setting is asked for (SNI) and must be in the certificate."""
+    asked: list[str | None] = []
+    tls = server_context(authority.issue_cert("users.internal"))
+    tls.sni_callback = lambda _, name, __: asked.append(name)
+    async with ScriptedUpstream(always(OK), tls=tls) as upstream:
+        async with make_client(tls=trusting_tls, server_name="users.internal") as client:
+            assert (await client.call(upstream.address, GET, PATIENCE)).body == b"ok"
+        async with make_client(tls=trusting_tls) as client:
+            with pytest.raises(ConnectFailed):
+                await client.call(upstream.address, GET, PATIENCE)
+    assert asked == ["users.internal", "localhost"]
+
+
+async def test_unverified(make_client: ClientFactory, server_tls: ssl.SSLContext) -> None:
+    """A context that verifies nothing takes any certificate; nothing else does."""
+    careless = ssl.create_default_context()
+    careless.check_hostname = False
+    careless.verify_mode = ssl.CERT_NONE
+    async with (
+        make_client(tls=careless) as client,
+        ScriptedUpstream(always(OK), tls=server_tls) as upstream,
+    ):
+        assert (await client.call(upstream.address, GET, PATIENCE)).body == b"ok"
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_client_certificate(
+    make_client: ClientFactory, authority: trustme.CA, version: ssl.TLSVersion
+) -> None:
+    """An upstream that demands one answers who has it, and turns away who has none (mTLS)."""
+    clients = trustme.CA()
+    tls = demanding(authority.issue_cert("localhost"), clients)
+    tls.minimum_version = tls.maximum_version = version
+    with plain_spoken(tls, OK) as address:
+        own = clients.issue_cert("gateway@internal.test")
+        async with make_client(tls=trusting(authority, own)) as client:
+            assert (await client.call(address, GET, PATIENCE)).body == b"ok"
+        for stranger in (None, trustme.CA().issue_cert("gateway@internal.test")):
+            async with make_client(tls=trusting(authority, stranger)) as client:
+                with pytest.raises((ConnectFailed, ConnectionLost)) as caught:
+                    await client.call(address, POST, PATIENCE)
+                # TLS 1.3 tells only after the handshake, when the request may be on its way.
+                assert caught.value.proxy_error in (
+                    ProxyError.TLS_ALERT_RECEIVED,
+                    ProxyError.CONNECTION_TERMINATED,
+                )
+
+
+async def test_no_common_version(make_client: ClientFactory, authority: trustme.CA) -> None:
+    """Two who speak no common version of TLS do not talk."""
+    old = server_context(authority.issue_cert("localhost"))
+    old.maximum_version = ssl.TLSVersion.TLSv1_2
+    new = trusting(authority)
+    new.minimum_version = ssl.TLSVersion.TLSv1_3
+    with plain_spoken(old, OK) as address:
+        async with make_client(tls=new) as client:
+            with pytest.raises(ConnectFailed) as caught:
+                await client.call(address, GET, PATIENCE)
+            assert caught.value.proxy_error is ProxyError.TLS_ALERT_RECEIVED
+
+
+async def test_hung_up_in_the_handshake(make_client: ClientFactory) -> None:
+    """An upstream that closes instead of shaking hands was reached, but no more."""
+
+    async def script(wire: Wire) -> None:
+        wire.close()
+
+    async with make_client() as client, ScriptedUpstream(script) as upstream:
+        address = Address("https", "localhost", upstream.address.port)
         with pytest.raises(ConnectFailed) as caught:
             await client.call(address, GET, PATIENCE)
-        assert caught.value.sent is False
+        assert caught.value.proxy_error in (
+            ProxyError.CONNECTION_TERMINATED,
+            ProxyError.TLS_PROTOCOL_ERROR,
+        )
 
 
 async def test_plain_http_where_tls_is_expected(make_client: ClientFactory) -> None:
@@ -100,6 +220,7 @@ async def test_plain_http_where_tls_is_expected(make_client: ClientFactory) -> N
         with pytest.raises(ConnectFailed) as caught:
             await client.call(address, GET, PATIENCE)
         assert caught.value.sent is False
+        assert caught.value.proxy_error is ProxyError.TLS_PROTOCOL_ERROR
 
 
 async def test_handshake_without_end(make_client: ClientFactory) -> None:
@@ -115,6 +236,7 @@ async def test_handshake_without_end(make_client: ClientFactory) -> None:
         with pytest.raises(UpstreamTimeout) as caught:
             await client.call(address, GET, 0.1)
         assert caught.value.sent is False
+        assert caught.value.proxy_error is ProxyError.CONNECTION_TIMEOUT
         async with asyncio.timeout(PATIENCE):
             await closed.wait()
 

@@ -68,7 +68,7 @@ def test_a_reply_survives_the_wire(headers: Headers, body: bytes) -> None:
 
 def test_a_problem_survives_the_wire() -> None:
     """A reply can be a problem instead of a response."""
-    reply = Reply(id="x", problem=Problem("queue-full", "try later", "no", 3))
+    reply = Reply(id="x", problem=Problem("queue-full", "try later", "no", 3, "dns_error"))
     assert decode_reply(encode(reply)) == reply
 
 

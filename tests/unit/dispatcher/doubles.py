@@ -17,6 +17,7 @@ from broker.events import Event, Kind
 from broker.messages import Envelope, Reply
 from broker.topology import RequestQueue
 from config.models import Service, Tier
+from dispatcher.options import UpstreamOptions
 from dispatcher.pipeline import Pipeline
 from dispatcher.policies.load_balancing import RoundRobin
 from dispatcher.service_discovery import StaticDiscovery
@@ -217,6 +218,7 @@ class HeldClient:
 
     def __init__(self) -> None:
         self.calls: list[Call] = []
+        self.options: list[UpstreamOptions] = []  # of each caller that was made
         self.counts = ConnectionCounts()
 
     async def __aenter__(self) -> Self:
@@ -224,6 +226,10 @@ class HeldClient:
 
     async def __aexit__(self, *exc_info: object) -> None:
         pass
+
+    def caller(self, options: UpstreamOptions) -> Self:
+        self.options.append(options)
+        return self
 
     def call(
         self, address: Address, request: UpstreamRequest, timeout: float

@@ -13,6 +13,7 @@ from broker.deadlines import Deadlines
 from dispatcher.exchange import Exchange
 from dispatcher.fields import MAX_HEAD_BYTES
 from dispatcher.http1 import Connection
+from dispatcher.options import PoolLimits
 from dispatcher.upstream import UpstreamError, UpstreamResponse
 
 MAX_RESPONSE = 1000
@@ -95,9 +96,10 @@ class Peer:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.free = True
         self.unanswered: Exchange | None = None
+        self.unasked = 0
         self._loop = loop
         self._transport = MemoryTransport()
-        self.connection = Connection(self, MAX_RESPONSE)
+        self.connection = Connection(self, PoolLimits(max_response=MAX_RESPONSE))
         self.connection.connection_made(self._transport)
 
     @property
@@ -108,6 +110,10 @@ class Peer:
     def released(self, connection: Connection) -> None:
         """The connection can be used again."""
         self.free = True
+
+    def unsolicited(self) -> None:
+        """Bytes came that nobody had asked for."""
+        self.unasked += 1
 
     def closed(self, connection: Connection, unanswered: Exchange | None) -> None:
         """The connection is gone."""
@@ -282,3 +288,22 @@ def test_an_idle_connection_holds_no_answer(loop: asyncio.AbstractEventLoop) -> 
     assert exchange.result().body == b"body"
     assert peer.free
     assert peer.connection._body == b""
+
+
+def test_bytes_on_an_idle_connection_close_it(loop: asyncio.AbstractEventLoop) -> None:
+    """They are told once, however many come, and never become an answer."""
+    peer = Peer(loop)
+    peer.ask()
+    peer.feed(RESPONSES[0][0], [])
+    peer.connection.data_received(b"H")
+    peer.connection.data_received(b"TTP")
+    assert (peer.aborted, peer.unasked, peer.connection.usable) == (True, 1, False)
+
+
+def test_a_read_of_nothing_means_nothing(loop: asyncio.AbstractEventLoop) -> None:
+    """Some transports report empty reads; neither a response nor its lack follows from them."""
+    peer = Peer(loop)
+    exchange = peer.ask()
+    for piece in (b"", RESPONSES[1][0][:40], b"", RESPONSES[1][0][40:]):
+        peer.connection.data_received(piece)
+    assert outcome(exchange) == OK

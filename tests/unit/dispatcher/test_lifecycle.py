@@ -8,6 +8,7 @@ from config.models import Drain, GatewayOptions, Service, Tier
 from config.snapshot import Snapshot
 from dispatcher.lifecycle import Dispatcher
 from dispatcher.metrics import DispatcherListener
+from dispatcher.options import PoolLimits
 from tests.unit.dispatcher.doubles import (
     TIERS,
     Clock,
@@ -179,6 +180,17 @@ class TestUse:
             await settled()
 
             assert bench.consumed() == {*keys("users"), "users.GOLD"}
+
+    async def test_each_service_is_called_in_its_own_way(self) -> None:
+        """What services.yaml says of connections and answers holds from the next call on."""
+        bench = Bench(snapshot(service(connections={"limit": 7, "read_timeout": 3})))
+        async with bench.dispatcher:
+            await bench.dispatcher.use(snapshot(service(max_response=1000)))
+
+        first, second = bench.client.options
+        assert first.limits == PoolLimits(max_connections=7, read_timeout=3)
+        assert second.limits == PoolLimits(max_response=1000)
+        assert first.tls is second.tls is None
 
     async def test_changes_follow_each_other(self) -> None:
         """Two changes at once end in the state of the second."""

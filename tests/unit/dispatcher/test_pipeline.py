@@ -11,9 +11,11 @@ from dispatcher.upstream import (
     Address,
     ConnectFailed,
     ConnectionLost,
+    ConnectTimedOut,
     InvalidRequest,
     ProtocolError,
     ResponseTooLarge,
+    TooManyCalls,
     UpstreamError,
     UpstreamTimeout,
 )
@@ -155,6 +157,8 @@ async def test_no_instance() -> None:
     ("error", "status", "slug"),
     [
         (ConnectFailed, 502, "upstream-connection"),
+        (ConnectTimedOut, 504, "deadline-exceeded"),
+        (TooManyCalls, 503, "no-instance"),
         (ConnectionLost, 502, "upstream-connection"),
         (ProtocolError, 502, "upstream-protocol"),
         (ResponseTooLarge, 502, "upstream-protocol"),
@@ -177,6 +181,7 @@ async def test_a_failed_call_is_a_problem(
     assert reply.problem is not None
     assert (reply.problem.type, reply.problem.executed) == (slug, "unknown" if sent else "no")
     assert "10.0.0.1" not in reply.problem.detail
+    assert reply.problem.proxy_error == error.proxy_error
     assert (reply.attempts, reply.instance) == (1, "http://users.test:8080")
     assert reply.upstream_ms == pytest.approx(100)
 

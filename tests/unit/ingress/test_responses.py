@@ -5,7 +5,7 @@ import json
 import pytest
 
 from broker.messages import Problem, Reply
-from broker.problems import ProblemType
+from broker.problems import ProblemType, ProxyError
 from ingress.responses import reply_response
 
 
@@ -71,6 +71,22 @@ def test_proxy_status_of_problems(kind: ProblemType, error: bytes | None) -> Non
     expected = b"api-gateway;error=" + error if error else None
     assert dict(response.headers).get(b"Proxy-Status") == expected
     assert response.status == kind.status
+
+
+@pytest.mark.parametrize("error", ProxyError)
+def test_proxy_status_of_a_known_cause(error: ProxyError) -> None:
+    """Where the dispatcher knows more than the type of the problem, that is told."""
+    problem = Problem(ProblemType.UPSTREAM_CONNECTION.slug, "", proxy_error=error)
+    response = reply_response(Reply(id="c1", problem=problem), request_id="r1")
+    assert dict(response.headers)[b"Proxy-Status"] == b"api-gateway;error=" + error.encode()
+
+
+@pytest.mark.parametrize("error", ["", "from_the_future", "a\r\nb"])
+def test_proxy_status_of_an_unknown_cause(error: str) -> None:
+    """What is not known here, as from another version, is replaced by what the type tells."""
+    problem = Problem(ProblemType.UPSTREAM_CONNECTION.slug, "", proxy_error=error)
+    response = reply_response(Reply(id="c1", problem=problem), request_id="r1")
+    assert dict(response.headers)[b"Proxy-Status"] == b"api-gateway;error=connection_terminated"
 
 
 def test_retry_after_of_a_problem() -> None:
