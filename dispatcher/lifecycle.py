@@ -11,7 +11,7 @@ from config.snapshot import Snapshot
 from dispatcher.consumer import ServiceConsumer
 from dispatcher.metrics import DispatcherListener
 from dispatcher.pipeline import Pipeline
-from dispatcher.policies.load_balancing import RoundRobin
+from dispatcher.policies.load_balancing.services import Balancers
 from dispatcher.service_discovery import StaticDiscovery
 from dispatcher.settle import Settler
 from dispatcher.upstream import UpstreamClient
@@ -20,8 +20,8 @@ from dispatcher.upstream import UpstreamClient
 class Dispatcher:
     """Serves every service of the configuration; an async context manager.
 
-    Broker and client are entered before it and left after it. Leaving it drains it. ``now`` is Unix
-    seconds.
+    Broker and client are entered before it and left after it. Leaving it drains it. ``zone`` is
+    where it runs, ``now`` is Unix seconds. ``balancers`` is where health checks report to.
     """
 
     def __init__(
@@ -31,6 +31,7 @@ class Dispatcher:
         snapshot: Snapshot,
         *,
         listener: DispatcherListener | None = None,
+        zone: str | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._broker = broker
@@ -38,6 +39,7 @@ class Dispatcher:
         self._snapshot = snapshot
         self._listener = listener or DispatcherListener()
         self._now = now
+        self.balancers = Balancers(self._listener, zone)
         self._settler = Settler(broker, self._listener, now)
         self._serving: dict[str, ServiceConsumer] = {}
         self._leaving: dict[ServiceConsumer, asyncio.Task[None]] = {}
@@ -67,6 +69,7 @@ class Dispatcher:
         pipelines = {name: self._pipeline(service) for name, service in snapshot.services.items()}
         async with self._changing:
             self._snapshot = snapshot
+            self.balancers.retain(snapshot.services)
             for name, consumer in list(self._serving.items()):
                 service = snapshot.services.get(name)
                 if service is None or not consumer.fits(service, snapshot.tiers):
@@ -91,7 +94,8 @@ class Dispatcher:
             consumer.interrupt()
 
     def _pipeline(self, service: Service) -> Pipeline:
-        discovery, balancer = StaticDiscovery(service), RoundRobin()
+        discovery = StaticDiscovery(service)
+        balancer = self.balancers.of(service, discovery.instances)
         return Pipeline(self._client, discovery, balancer, service.timeout, self._now)
 
     async def _serve(self, service: Service, pipeline: Pipeline) -> None:

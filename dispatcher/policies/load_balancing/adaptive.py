@@ -1,0 +1,87 @@
+"""The better of two instances drawn at random: the one expected to answer sooner.
+
+Two random choices are almost as good as the best of all, and don't make everybody run to the same
+one: M. Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing", IEEE TPDS 12(10),
+2001. What is compared is Finagle's peak EWMA load metric: an average of latencies that follows a
+rise at once and a fall by and by, times the calls that would be under way.
+https://github.com/twitter/finagle/blob/develop/finagle-core/src/main/scala/com/twitter/finagle/loadbalancer/PeakEwma.scala
+"""
+
+import random as randomness
+from collections.abc import Callable, Sequence
+from math import exp
+
+from dispatcher.policies.load_balancing.member import Member
+from dispatcher.policies.load_balancing.verdict import Verdict
+
+METRICS_WINDOW = 300.0  # seconds after which nothing that was measured counts any more
+# Of the default window this makes Finagle's decay time of 10 s. After a window, e^-30 is left: even
+# a call that took minutes is forgotten.
+_DECAYS_PER_WINDOW = 30
+
+# A failure costs as much as so many answers: one call in a hundred failing is like half the speed.
+_FAILURE_COST = 100.0
+# What nothing is known of gets one call, and the next when that one has told something.
+_UNMEASURED = 1e6  # seconds
+
+
+class Adaptive:
+    """Expected latency, by EWMA and calls under way, with failures weighed in.
+
+    ``window`` is seconds; ``random`` gives numbers from 0 to 1 (exclusive).
+    """
+
+    weighted = True
+
+    def __init__(
+        self, window: float = METRICS_WINDOW, random: Callable[[], float] = randomness.random
+    ) -> None:
+        self._decay_time = window / _DECAYS_PER_WINDOW
+        self._random = random
+
+    def pick(self, members: Sequence[Member], now: float) -> Member:
+        """The cheaper of two."""
+        count = len(members)
+        if count == 1:
+            return members[0]
+        first = int(self._random() * count)
+        second = int(self._random() * (count - 1))
+        one = members[first]
+        other = members[second if second < first else second + 1]
+        return other if self._cost(other, now) < self._cost(one, now) else one
+
+    def observe(self, member: Member, verdict: Verdict, seconds: float, now: float) -> None:
+        """A call has ended.
+
+        Only a success can make the average fall: a fast failure is no good service, and a call that
+        was broken off would have taken longer.
+        """
+        seen = member.performance
+        kept = exp((seen.at - now) / self._decay_time)
+        seen.at = now
+        latency = seen.latency * kept
+        if seconds > latency:
+            seen.latency = seconds
+        elif verdict is Verdict.SUCCESS:
+            seen.latency = latency + seconds * (1.0 - kept)
+        if verdict is Verdict.UNKNOWN:
+            seen.calls *= kept
+            seen.failures *= kept
+        else:
+            seen.calls = seen.calls * kept + 1.0
+            seen.failures = seen.failures * kept + (verdict is Verdict.FAILURE)
+
+    def _cost(self, member: Member, now: float) -> float:
+        """Seconds that a further call may be expected to take.
+
+        The average fades while nothing is measured, so that who was slow is tried again sometime.
+        """
+        seen = member.performance
+        if not seen.latency:
+            return _UNMEASURED * member.in_flight / member.share
+        kept = exp((seen.at - now) / self._decay_time)
+        latency = seen.latency * kept
+        if seen.failures:
+            failing = seen.failures * kept / (seen.calls * kept + 1.0)
+            latency *= 1.0 + _FAILURE_COST * failing
+        return latency * (member.in_flight + 1) / member.share
