@@ -74,7 +74,8 @@ class Adaptive:
     def _cost(self, member: Member, now: float) -> float:
         """Seconds that a further call may be expected to take.
 
-        The average fades while nothing is measured, so that who was slow is tried again sometime.
+        A share says how many calls at a time an instance can bear; who is idle can bear one. The
+        average fades while nothing is measured, so that who was slow is tried again sometime.
         """
         seen = member.performance
         if not seen.latency:
@@ -84,4 +85,4 @@ class Adaptive:
         if seen.failures:
             failing = seen.failures * kept / (seen.calls * kept + 1.0)
             latency *= 1.0 + _FAILURE_COST * failing
-        return latency * (member.in_flight + 1) / member.share
+        return latency * (member.in_flight / member.share + 1.0)

@@ -71,10 +71,11 @@ class LoadBalancer:
     """Picks among instances by a strategy, their health and their zones; for one event loop.
 
     ``strategy`` is ``adaptive``, ``round_robin``, ``least_connections`` or
-    ``weighted_round_robin``; ``metrics_window`` (seconds) is how far back the first one looks. As an async context manager it
-    also checks each instance every ``health_check_interval`` seconds, by ``probe`` or by a GET of
-    ``health_check_path``. ``zone`` is the own one. ``clock`` gives seconds of a monotonic clock,
-    ``random`` numbers from 0 to 1. Raises ValueError for values that can't be used.
+    ``weighted_round_robin``; ``metrics_window`` (seconds) is how far back the first one looks. As
+    an async context manager it also checks each instance every ``health_check_interval`` seconds,
+    by ``probe`` or by a GET of ``health_check_path``. ``zone`` is the own one. ``clock`` gives
+    seconds of a monotonic clock, ``random`` numbers from 0 to 1. Raises ValueError for values that
+    can't be used.
     """
 
     def __init__(
