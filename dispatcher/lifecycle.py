@@ -66,8 +66,9 @@ class Dispatcher:
         Where slots or tiers change, a new consumer takes over while the old one is drained; where
         anything else changes, the consumer goes on with a new pipeline.
         """
-        pipelines = {name: self._pipeline(service) for name, service in snapshot.services.items()}
         async with self._changing:
+            services = snapshot.services.items()
+            pipelines = {name: self._pipeline(service) for name, service in services}
             self._snapshot = snapshot
             self.balancers.retain(snapshot.services)
             for name, consumer in list(self._serving.items()):

@@ -57,6 +57,7 @@ class Balancer:
         self._by_name: dict[str, Member] = {}  # and those that left not long ago
         self._members: Sequence[Member] = ()
         self._preference = Preference(())
+        self._since = 0.0  # when the first of them came
         self._due = inf  # when time alone changes the preference or a share
 
     # --- one call -------------------------------------------------------------------------------
@@ -112,7 +113,9 @@ class Balancer:
             if member.left_at is None or now - member.left_at < _REMEMBERED
         }
         self._instances = instances
-        present = {one.name: self._member(one, joins=bool(known), now=now) for one in instances}
+        if not known:
+            self._since = now
+        present = {one.name: self._member(one, now) for one in instances}
         self._members = tuple(present.values())
         self._refresh(now)
 
@@ -141,11 +144,11 @@ class Balancer:
 
     # --- inside ---------------------------------------------------------------------------------
 
-    def _member(self, instance: Instance, *, joins: bool, now: float) -> Member:
+    def _member(self, instance: Instance, now: float) -> Member:
         member = self._by_name.get(instance.name)
         if member is None:
             member = self._by_name[instance.name] = Member(instance)
-            if joins:
+            if now - self._since >= slow_start.WINDOW:  # else all are new, and share alike
                 member.warming_since = now
         member.instance = instance
         member.left_at = None

@@ -80,9 +80,12 @@ def test_with_the_adaptive_strategy() -> None:
 
 
 def test_who_joins_others_begins_slowly() -> None:
-    """A further instance of a running service warms up; the first ones of all don't have to."""
-    fleet = Fleet("round_robin", weighted(a=1, b=1))
-    assert fleet.state("a") == "healthy"
+    """A further instance of a running service warms up; the first ones don't have to."""
+    fleet = Fleet("round_robin", weighted(a=1))
+    fleet.clock.now += 5
+    fleet.instances = weighted(a=1, b=1)
+    assert fleet.picks(4) == "abab"
+    fleet.clock.now += 25
 
     fleet.instances = (*fleet.instances, instance("c"))
 
