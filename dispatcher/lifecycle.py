@@ -21,7 +21,8 @@ class Dispatcher:
     """Serves every service of the configuration; an async context manager.
 
     Broker and client are entered before it and left after it. Leaving it drains it. ``zone`` is
-    where it runs, ``now`` is Unix seconds. ``balancers`` is where health checks report to.
+    where it runs, ``now`` is Unix seconds, ``monotonic`` measures durations. ``balancers`` is where
+    health checks report to.
     """
 
     def __init__(
@@ -33,13 +34,15 @@ class Dispatcher:
         listener: DispatcherListener | None = None,
         zone: str | None = None,
         now: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._broker = broker
         self._client = client
         self._snapshot = snapshot
         self._listener = listener or DispatcherListener()
         self._now = now
-        self.balancers = Balancers(self._listener, zone)
+        self._monotonic = monotonic
+        self.balancers = Balancers(self._listener, zone, monotonic)
         self._settler = Settler(broker, self._listener, now)
         self._serving: dict[str, ServiceConsumer] = {}
         self._leaving: dict[ServiceConsumer, asyncio.Task[None]] = {}
@@ -97,7 +100,8 @@ class Dispatcher:
     def _pipeline(self, service: Service) -> Pipeline:
         discovery = StaticDiscovery(service)
         balancer = self.balancers.of(service, discovery.instances)
-        return Pipeline(self._client, discovery, balancer, service.timeout, self._now)
+        clocks = (self._now, self._monotonic)
+        return Pipeline(self._client, discovery, balancer, service.timeout, *clocks)
 
     async def _serve(self, service: Service, pipeline: Pipeline) -> None:
         consumer = self._serving[service.name] = ServiceConsumer(
