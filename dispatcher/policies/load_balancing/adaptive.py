@@ -19,6 +19,10 @@ METRICS_WINDOW = 300.0  # seconds after which nothing that was measured counts a
 # a call that took minutes is forgotten.
 _DECAYS_PER_WINDOW = 30
 
+# Of an answer, in the average. By time alone, a moment in which everybody was slow (a pause of this
+# process, say) would hide for many seconds who always is.
+_LEAST_WEIGHT = 0.05
+
 # A failure costs as much as so many answers: one call in a hundred failing is like half the speed.
 _FAILURE_COST = 100.0
 # What nothing is known of gets one call, and the next when that one has told something.
@@ -63,7 +67,8 @@ class Adaptive:
         if seconds > latency:
             seen.latency = seconds
         elif verdict is Verdict.SUCCESS:
-            seen.latency = latency + seconds * (1.0 - kept)
+            weight = max(1.0 - kept, _LEAST_WEIGHT)
+            seen.latency += (seconds - seen.latency) * weight
         if verdict is Verdict.UNKNOWN:
             seen.calls *= kept
             seen.failures *= kept

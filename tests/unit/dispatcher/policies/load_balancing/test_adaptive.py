@@ -83,6 +83,24 @@ def test_a_rise_is_seen_at_once_and_a_fall_by_and_by() -> None:
     assert found._fleet.clock.now < 300
 
 
+def test_a_pause_of_all_is_soon_forgotten() -> None:
+    """When everybody was as slow as the slowest for a moment, 500 calls later that is over."""
+    pause = [0.0]
+
+    def behaviour(name: str) -> tuple[float, Verdict]:
+        return max(pause[0], one_slow(name)[0]), Verdict.SUCCESS
+
+    found = load({"a": 1, "b": 1, "c": 1}, behaviour)
+    pause[0] = SLOW
+    found.run(100)
+    pause[0] = 0.0
+    found.run(500)
+    found.forget()
+    found.run(2000)
+
+    assert found.p99() == FAST
+
+
 @pytest.mark.parametrize(("failing", "most"), [(0.5, 0.01), (0.05, 0.1), (0.01, 0.2)])
 def test_who_fails_gets_less(failing: float, most: float) -> None:
     """An instance that fails fast draws no calls by its speed; how few depends on how often."""
