@@ -2,9 +2,15 @@
 
 Two random choices are almost as good as the best of all, and don't make everybody run to the same
 one: M. Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing", IEEE TPDS 12(10),
-2001. What is compared is Finagle's peak EWMA load metric: an average of latencies that follows a
-rise at once and a fall by and by, times the calls that would be under way.
+2001. What is compared follows Finagle's peak EWMA load metric: an average of latencies that rises
+faster than it falls, and the calls that would be under way.
 https://github.com/twitter/finagle/blob/develop/finagle-core/src/main/scala/com/twitter/finagle/loadbalancer/PeakEwma.scala
+
+It differs in two things. The latency is squared: by their plain product, an instance that is ten
+times slower would have a tenth of the calls under way, so a hundredth of the calls, which is just
+what a p99 shows. And each answer moves the average by a bounded part of the way: one slow answer
+does not outweigh a hundred others, and a pause of this process, in which everybody seemed slow,
+does not hide for many seconds who always is.
 """
 
 import random as randomness
@@ -19,14 +25,19 @@ METRICS_WINDOW = 300.0  # seconds after which nothing that was measured counts a
 # a call that took minutes is forgotten.
 _DECAYS_PER_WINDOW = 30
 
-# Of an answer, in the average. By time alone, a moment in which everybody was slow (a pause of this
-# process, say) would hide for many seconds who always is.
-_LEAST_WEIGHT = 0.05
+# The part of the way that one answer moves the average, at least.
+_RISE, _FALL = 0.2, 0.05
 
-# A failure costs as much as so many answers: one call in a hundred failing is like half the speed.
+# A failure costs as much as so many answers: one call in a hundred failing doubles the cost. At
+# first, everybody counts as having answered a few calls, so that one failure is not too much.
 _FAILURE_COST = 100.0
+_CALLS_BEFORE = 10.0
+
+# Of whom nothing but a failure is known.
+_ASSUMED = 1.0  # seconds
+
 # What nothing is known of gets one call, and the next when that one has told something.
-_UNMEASURED = 1e6  # seconds
+_UNMEASURED = 1e12
 
 
 class Adaptive:
@@ -63,12 +74,12 @@ class Adaptive:
         seen = member.performance
         kept = exp((seen.at - now) / self._decay_time)
         seen.at = now
-        latency = seen.latency * kept
-        if seconds > latency:
-            seen.latency = seconds
+        if not seen.latency:
+            seen.latency = max(seconds, _ASSUMED) if verdict is Verdict.FAILURE else seconds
+        elif seconds > seen.latency:
+            seen.latency += (seconds - seen.latency) * max(1.0 - kept, _RISE)
         elif verdict is Verdict.SUCCESS:
-            weight = max(1.0 - kept, _LEAST_WEIGHT)
-            seen.latency += (seconds - seen.latency) * weight
+            seen.latency += (seconds - seen.latency) * max(1.0 - kept, _FALL)
         if verdict is Verdict.UNKNOWN:
             seen.calls *= kept
             seen.failures *= kept
@@ -77,17 +88,19 @@ class Adaptive:
             seen.failures = seen.failures * kept + (verdict is Verdict.FAILURE)
 
     def _cost(self, member: Member, now: float) -> float:
-        """Seconds that a further call may be expected to take.
+        """How much is to be expected of a further call: the less, the better.
 
-        A share says how many calls at a time an instance can bear; who is idle can bear one. The
-        average fades while nothing is measured, so that who was slow is tried again sometime.
+        A share says how many calls at a time an instance can bear; who is idle can bear one. While
+        an instance has no calls, what is known of it fades: who was slow is tried again, by one.
         """
         seen = member.performance
-        if not seen.latency:
+        latency = seen.latency
+        if not latency:
             return _UNMEASURED * member.in_flight / member.share
-        kept = exp((seen.at - now) / self._decay_time)
-        latency = seen.latency * kept
+        kept = 1.0 if member.in_flight else exp((seen.at - now) / self._decay_time)
+        latency *= kept
+        cost = latency * latency * (member.in_flight / member.share + 1.0)
         if seen.failures:
-            failing = seen.failures * kept / (seen.calls * kept + 1.0)
-            latency *= 1.0 + _FAILURE_COST * failing
-        return latency * (member.in_flight / member.share + 1.0)
+            failing = seen.failures * kept / (seen.calls * kept + _CALLS_BEFORE)
+            cost *= 1.0 + _FAILURE_COST * failing
+        return cost
