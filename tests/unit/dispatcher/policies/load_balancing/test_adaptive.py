@@ -210,3 +210,26 @@ def test_what_is_long_ago_is_forgotten() -> None:
     fleet.end("b", Verdict.SUCCESS, 0.01)
 
     assert fleet.picks(10) == "a" * 10
+
+
+def test_one_slow_answer_is_not_the_last_word() -> None:
+    """An instance that was slow once is still better than one that has a call under way."""
+    fleet = Fleet("adaptive", weighted(a=1, b=1))
+    for name in "abababa":
+        fleet.end(name, Verdict.SUCCESS, 0.01)
+    fleet.end("a", Verdict.SUCCESS, 0.03)
+    fleet.end("b", Verdict.SUCCESS, 0.01)
+    fleet.balancer.began(fleet.instances[1])
+
+    assert fleet.picks(10) == "a" * 10
+
+
+def test_who_has_not_answered_yet_is_not_forgiven() -> None:
+    """What is known fades while an instance is idle, not while it lets a call wait."""
+    fleet = Fleet("adaptive", weighted(a=1, b=1))
+    fleet.end("a", Verdict.SUCCESS, 0.1)
+    fleet.balancer.began(fleet.instances[0])
+    fleet.clock.now += 100
+    fleet.end("b", Verdict.SUCCESS, 0.01)
+
+    assert fleet.picks(10) == "b" * 10
