@@ -55,7 +55,7 @@ class Node:
         self._ingress: IngressRole | None = None
         parts = (self._broker, snapshot, self._registry, self._tracing)
         if Role.DISPATCHER in roles:
-            self._dispatcher = DispatcherRole(*parts)
+            self._dispatcher = DispatcherRole(*parts, settings.zone)
         if Role.INGRESS in roles:
             secret = settings.jwt_secret.get_secret_value() if settings.jwt_secret else None
             redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None

@@ -35,7 +35,7 @@ _START_PATIENCE = 2.0  # seconds
 
 
 class DispatcherRole:
-    """Takes messages, calls upstreams."""
+    """Takes messages, calls upstreams; ``zone`` is where it runs, as instances name theirs."""
 
     def __init__(
         self,
@@ -43,12 +43,13 @@ class DispatcherRole:
         snapshot: Snapshot,
         registry: CollectorRegistry,
         tracing: "Tracing | None",
+        zone: str | None,
     ) -> None:
         client = LeanUpstreamClient()
         registry.register(UpstreamConnections(client.counts))
         self._client: UpstreamClient = tracing.client(client) if tracing else client
         self._dispatcher = Dispatcher(
-            broker, self._client, snapshot, listener=DispatcherMetrics(registry)
+            broker, self._client, snapshot, listener=DispatcherMetrics(registry), zone=zone
         )
         self._stack = AsyncExitStack()
 

@@ -14,7 +14,7 @@ from typing import NoReturn
 from bench.install import NotInstallableError
 from bench.processes import Processes
 from bench.report import Table, machine
-from bench.scenarios import door, http, memory, request_reply, routes
+from bench.scenarios import balancing, door, http, memory, picking, request_reply, routes
 from bench.stage import Options, Stage
 
 _RESULTS = Path(__file__).parent / "results"
@@ -34,6 +34,8 @@ SCENARIOS = {
     "door": Scenario(door.ROWS, door.run),
     "routes": Scenario(routes.ROWS, routes.run),
     "memory": Scenario(memory.ROWS, memory.run),
+    "balancing": Scenario(balancing.ROWS, balancing.run),
+    "picking": Scenario(picking.ROWS, picking.run),
 }
 
 

@@ -30,17 +30,21 @@ _TIERS = {
 
 
 class Product:
-    """One configuration directory, and the commands that serve it."""
+    """One configuration directory, and the commands that serve it.
+
+    ``upstreams`` is the URL of every service, or the URLs of its instances.
+    """
 
     def __init__(
         self,
         stage: Stage,
         processes: Processes,
-        upstream: str,
+        upstreams: str | Sequence[str],
         routes: Sequence[Mapping[str, Any]] = ROUTES,
         max_calls: int = 256,
         gateway: Mapping[str, Any] | None = None,
         tiers: Mapping[str, Any] | None = None,
+        strategy: str = "round_robin",
     ) -> None:
         self._stage = stage
         self._processes = processes
@@ -48,7 +52,10 @@ class Product:
         self._secret = os.urandom(32).hex()
         self._write(
             routes=[{"timeout": _TIMEOUT, **route} for route in routes],
-            services=[_service(name, upstream, max_calls) for name in _services(routes)],
+            services=[
+                {"name": name, "strategy": strategy, **_service(upstreams, max_calls)}
+                for name in _services(routes)
+            ],
             tiers={**_TIERS, **(tiers or {})},
             gateway={
                 "limits": {"max_connections": _ROOM, "body_timeout": _TIMEOUT},
@@ -120,12 +127,11 @@ def _services(routes: Sequence[Mapping[str, Any]]) -> list[str]:
     return sorted({route["service"] for route in routes})
 
 
-def _service(name: str, upstream: str, max_calls: int) -> dict[str, Any]:
-    concurrency = {"mode": "fixed", "limit": max_calls}
+def _service(upstreams: str | Sequence[str], max_calls: int) -> dict[str, Any]:
+    urls = [upstreams] if isinstance(upstreams, str) else upstreams
     return {
-        "name": name,
-        "base_url": upstream,
+        "instances": [{"url": url} for url in urls],
         "timeout": _TIMEOUT,
-        "concurrency": concurrency,
+        "concurrency": {"mode": "fixed", "limit": max_calls},
         "connections": {"limit": max_calls},
     }

@@ -80,6 +80,7 @@ _SharedSecret = Annotated[
     AfterValidator(_no_public_key),
     _words("a shared secret; public keys are for auth.public_keys in gateway.yaml"),
 ]
+_Zone = Annotated[str, Field(max_length=200), _words("the name of a zone, as instances have it")]
 _OnOff = Annotated[
     bool,
     BeforeValidator(lambda value: {"on": True, "off": False}.get(value, value)),
@@ -108,6 +109,7 @@ class Settings(BaseSettings):
     jwt_secret: _SharedSecret | None = None
     admin_token: _Token | None = None
     otlp_endpoint: _HttpUrl | None = None
+    zone: _Zone | None = None  # instances of the same zone are preferred
     log_level: _LogLevel = "INFO"
     log_format: Literal["json", "console"] = "json"
 
@@ -118,7 +120,8 @@ class Settings(BaseSettings):
         return key is not None and len(key.get_secret_value().encode()) < SHORTEST_KEY
 
 
-_HARMLESS = ("config_dir", "amqp_lane", "log_level", "log_format")  # may be shown in a fault
+# These may be shown in a fault.
+_HARMLESS = ("config_dir", "amqp_lane", "zone", "log_level", "log_format")
 
 
 class _BadVariable(Exception):

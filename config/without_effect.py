@@ -17,7 +17,6 @@ _ROUTE = {
 }
 _SERVICE = {
     "retry_count": "retry_count",
-    "strategy": "strategy",
     "health_check": "health_check",
     "circuit_breaker": "circuit_breaker",
     "discovery": "discovery",

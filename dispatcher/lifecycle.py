@@ -12,7 +12,7 @@ from dispatcher.consumer import ServiceConsumer
 from dispatcher.metrics import DispatcherListener
 from dispatcher.options import ClientTls, UpstreamOptions
 from dispatcher.pipeline import Pipeline
-from dispatcher.policies.load_balancing import RoundRobin
+from dispatcher.policies.load_balancing.services import Balancers
 from dispatcher.service_discovery import StaticDiscovery
 from dispatcher.settle import Settler
 from dispatcher.tls import TlsContexts
@@ -22,8 +22,9 @@ from dispatcher.upstream import UpstreamClient
 class Dispatcher:
     """Serves every service of the configuration; an async context manager.
 
-    Broker and client are entered before it and left after it. Leaving it drains it. ``now`` is Unix
-    seconds.
+    Broker and client are entered before it and left after it. Leaving it drains it. ``zone`` is
+    where it runs, ``now`` is Unix seconds, ``monotonic`` measures durations. ``balancers`` is where
+    health checks report to.
     """
 
     def __init__(
@@ -33,7 +34,9 @@ class Dispatcher:
         snapshot: Snapshot,
         *,
         listener: DispatcherListener | None = None,
+        zone: str | None = None,
         now: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._broker = broker
         self._client = client
@@ -41,6 +44,8 @@ class Dispatcher:
         self._listener = listener or DispatcherListener()
         self._now = now
         self._tls = TlsContexts()
+        self._monotonic = monotonic
+        self.balancers = Balancers(self._listener, zone, monotonic)
         self._settler = Settler(broker, self._listener, now)
         self._serving: dict[str, ServiceConsumer] = {}
         self._leaving: dict[ServiceConsumer, asyncio.Task[None]] = {}
@@ -72,6 +77,7 @@ class Dispatcher:
         async with self._changing:
             pipelines = self._pipelines(snapshot.services)
             self._snapshot = snapshot
+            self.balancers.retain(snapshot.services)
             for name, consumer in list(self._serving.items()):
                 service = snapshot.services.get(name)
                 if service is None or not consumer.fits(service, snapshot.tiers):
@@ -101,8 +107,10 @@ class Dispatcher:
 
     def _pipeline(self, service: Service, tls: ClientTls | None) -> Pipeline:
         caller = self._client.caller(UpstreamOptions.of(service, tls))
-        discovery, balancer = StaticDiscovery(service), RoundRobin()
-        return Pipeline(caller, discovery, balancer, service.timeout, self._now)
+        discovery = StaticDiscovery(service)
+        balancer = self.balancers.of(service, discovery.instances)
+        clocks = (self._now, self._monotonic)
+        return Pipeline(caller, discovery, balancer, service.timeout, *clocks)
 
     async def _serve(self, service: Service, pipeline: Pipeline) -> None:
         consumer = self._serving[service.name] = ServiceConsumer(

@@ -1,9 +1,11 @@
 """What a dispatcher tells of itself: the events, and Prometheus as one who listens."""
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from typing import TypeVar
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 from broker.messages import Envelope, Reply
 
@@ -26,8 +28,11 @@ class _Kept(dict[Key, Child]):
         return child
 
 
+InstanceStates = Callable[[], Iterable[tuple[str, str, str]]]  # service, instance, state
+
+
 class DispatcherListener:
-    """Hears what happens to messages; metrics override what they count."""
+    """Hears what happens to messages and instances; metrics override what they count."""
 
     def consuming(self, service: str, in_flight: Callable[[], int]) -> None:
         """A service's messages are taken from now on; ``in_flight`` counts those under way."""
@@ -46,6 +51,15 @@ class DispatcherListener:
 
     def dead_lettered(self, envelope: Envelope, reason: str) -> None:
         """A message could not be handled."""
+
+    def balancing(self, states: InstanceStates) -> None:
+        """``states`` tells, from now on, in which state each instance of each service is."""
+
+    def instance_out(self, service: str, instance: str, reason: str) -> None:
+        """An instance gets no more calls: it is ``ejected``, or found ``unhealthy`` by probes."""
+
+    def instance_returned(self, service: str, instance: str) -> None:
+        """It gets calls again."""
 
 
 class DispatcherMetrics(DispatcherListener):
@@ -67,6 +81,20 @@ class DispatcherMetrics(DispatcherListener):
             ["service"],
             registry=registry,
         )
+        # Without the instance: a counter's children stay, and instances come and go.
+        self._instances_out = Counter(
+            "dispatcher_instances_out",
+            "How often an instance got no more calls: ejected after failed calls, or unhealthy.",
+            ["service", "reason"],
+            registry=registry,
+        )
+        self._instances_returned = Counter(
+            "dispatcher_instances_returned",
+            "How often an instance got calls again.",
+            ["service"],
+            registry=registry,
+        )
+        self._registry = registry
         queue_seconds = Histogram(
             "dispatcher_queue_seconds",
             "Time from publishing to being taken.",
@@ -116,7 +144,37 @@ class DispatcherMetrics(DispatcherListener):
         """Count it, next to the reply that went with it."""
         self._requests_of[envelope.service, "dead_lettered"].inc()
 
+    def balancing(self, states: InstanceStates) -> None:
+        """Show them when somebody looks."""
+        self._registry.register(_InstanceStateCollector(states))
+
+    def instance_out(self, service: str, instance: str, reason: str) -> None:
+        """Count it by its reason."""
+        self._instances_out.labels(service, reason).inc()
+
+    def instance_returned(self, service: str, instance: str) -> None:
+        """Count it."""
+        self._instances_returned.labels(service).inc()
+
     def _observe(self, envelope: Envelope, reply: Reply) -> None:
         self._queue_seconds_of[envelope.tier].observe(reply.queue_ms / 1000)
         if reply.attempts:
             self._upstream_seconds_of[envelope.service].observe(reply.upstream_ms / 1000)
+
+
+class _InstanceStateCollector(Collector):
+    """One sample for each instance there is now, its state as a label."""
+
+    def __init__(self, states: InstanceStates) -> None:
+        self._states = states
+
+    def collect(self) -> Iterable[Metric]:
+        """Always 1; what it says is in the labels."""
+        family = GaugeMetricFamily(
+            "dispatcher_instance_state",
+            "1 for the state of each instance: healthy, warming, ejected or unhealthy.",
+            labels=("service", "instance", "state"),
+        )
+        for labels in self._states():
+            family.add_metric(labels, 1)
+        yield family

@@ -2,13 +2,14 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import msgspec
 
 from broker.messages import Envelope, Executed, Headers, Problem, Reply
 from broker.problems import PROBLEM_TYPES, ProblemType
-from dispatcher.policies.load_balancing import LoadBalancer
+from dispatcher.policies.load_balancing.balancer import Balancer
+from dispatcher.policies.load_balancing.verdict import Verdict, of_error, of_status
 from dispatcher.service_discovery import ServiceDiscovery
 from dispatcher.settle import Answered, Expired, Outcome, Work
 from dispatcher.upstream import (
@@ -73,7 +74,7 @@ class Pipeline:
         self,
         client: Caller,
         discovery: ServiceDiscovery,
-        balancer: LoadBalancer,
+        balancer: Balancer,
         timeout: float,
         now: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
@@ -96,26 +97,31 @@ class Pipeline:
         last = await self._try_once(envelope)
         return Answered(_reply(envelope, last, taken_at))
 
-    async def _try_once(self, envelope: Envelope) -> Try:
-        """Pick an instance and call it."""
-        instance = self._balancer.pick(self._discovery.instances)
+    async def _try_once(self, envelope: Envelope, avoid: Collection[str] = ()) -> Try:
+        """Pick an instance, rather none of those to avoid, and call it."""
+        instance = self._balancer.pick(self._discovery.instances, avoid)
         if instance is None:
             return _NO_INSTANCE
         remaining = envelope.deadline - self._now()
         request = UpstreamRequest(
             envelope.method, envelope.target, _headers(envelope, remaining), envelope.body
         )
+        allowed = min(self._timeout, remaining)
+        verdict = Verdict.UNKNOWN  # also of what is broken off
+        self._balancer.began(instance)
         began = self._monotonic()
         try:
-            response = await self._client.call(
-                instance.address, request, min(self._timeout, remaining)
-            )
-            problem = None
+            response = await self._client.call(instance.address, request, allowed)
+            problem, verdict = None, of_status(response.status)
         except UpstreamError as error:
             fields = {"request_id": envelope.id}
             logger.warning("call to %s failed: %s", instance.name, error, extra=fields)
             response, problem = None, _problem(error)
-        return Try(response, problem, instance.name, (self._monotonic() - began) * 1000)
+            verdict = of_error(error, allowed, self._timeout)
+        finally:
+            seconds = self._monotonic() - began
+            self._balancer.ended(instance, verdict, seconds)
+        return Try(response, problem, instance.name, seconds * 1000)
 
 
 def _headers(envelope: Envelope, remaining: float) -> Headers:

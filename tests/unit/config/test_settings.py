@@ -17,6 +17,7 @@ EVERYTHING = {
     "GATEWAY_JWT_SECRET": SECRET,
     "GATEWAY_ADMIN_TOKEN": "hunter2",
     "GATEWAY_OTLP_ENDPOINT": "http://otel.internal:4318",
+    "GATEWAY_ZONE": "eu-1a",
     "GATEWAY_LOG_LEVEL": "debug",
     "GATEWAY_LOG_FORMAT": "console",
 }
@@ -41,6 +42,7 @@ def check_everything(settings: Settings) -> None:
     """Each setting has the value that EVERYTHING gives it."""
     assert settings.config_dir == Path("/etc/gateway")
     assert settings.amqp_lane is False
+    assert settings.zone == "eu-1a"
     assert (settings.log_level, settings.log_format) == ("DEBUG", "console")
     for name in ("amqp_url", "redis_url", "elasticsearch_url", "jwt_secret", "otlp_endpoint"):
         assert getattr(settings, name).get_secret_value() == EVERYTHING[f"GATEWAY_{name.upper()}"]

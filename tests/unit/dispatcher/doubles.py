@@ -19,7 +19,8 @@ from broker.topology import RequestQueue
 from config.models import Service, Tier
 from dispatcher.options import UpstreamOptions
 from dispatcher.pipeline import Pipeline
-from dispatcher.policies.load_balancing import RoundRobin
+from dispatcher.policies.load_balancing.balancer import Balancer
+from dispatcher.policies.load_balancing.strategy import make_strategy
 from dispatcher.service_discovery import StaticDiscovery
 from dispatcher.upstream import Address, ConnectionCounts, UpstreamRequest, UpstreamResponse
 
@@ -247,4 +248,5 @@ async def settled() -> None:
 
 def pipeline(client: HeldClient, of: Service, clock: Clock) -> Pipeline:
     """The pipeline of a service; its durations are measured on the same clock."""
-    return Pipeline(client, StaticDiscovery(of), RoundRobin(), of.timeout, clock, clock)
+    balancer = Balancer(make_strategy(of.strategy), clock=clock)
+    return Pipeline(client, StaticDiscovery(of), balancer, of.timeout, clock, clock)

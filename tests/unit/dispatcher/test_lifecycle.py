@@ -1,7 +1,7 @@
 """A dispatcher from start to stop, and from one configuration to the next."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from broker.contract import ConnectionState
 from config.models import Drain, GatewayOptions, Service, Tier
@@ -9,6 +9,7 @@ from config.snapshot import Snapshot
 from dispatcher.lifecycle import Dispatcher
 from dispatcher.metrics import DispatcherListener
 from dispatcher.options import PoolLimits
+from dispatcher.upstream import ConnectFailed
 from tests.unit.dispatcher.doubles import (
     TIERS,
     Clock,
@@ -192,6 +193,38 @@ class TestUse:
         assert second.limits == PoolLimits(max_response=1000)
         assert first.tls is second.tls is None
 
+    async def test_what_is_known_of_instances_survives(self) -> None:
+        """An instance that was ejected stays so under the next configuration."""
+        urls = [{"url": "http://a.test"}, {"url": "http://b.test"}]
+        heard: list[Callable[[], Iterable[tuple[str, str, str]]]] = []
+
+        class Watching(DispatcherListener):
+            def balancing(self, states: Callable[[], Iterable[tuple[str, str, str]]]) -> None:
+                heard.append(states)
+
+        bench = Bench(snapshot(service(base_url=None, instances=urls)), Watching())
+        async with bench.dispatcher:
+            for number in range(10):
+                bench.broker.deliver(envelope(f"r{number}"))
+                await settled()
+                if bench.client.calls[-1].address.host == "a.test":
+                    bench.client.calls[-1].fail(ConnectFailed("refused", sent=False))
+                else:
+                    bench.client.calls[-1].answer()
+                await settled()
+
+            await bench.dispatcher.use(
+                snapshot(service(base_url=None, instances=urls, strategy="adaptive", limit=9))
+            )
+
+            (states,) = heard
+            assert list(states()) == [
+                ("users", "http://a.test", "ejected"),
+                ("users", "http://b.test", "healthy"),
+            ]
+            bench.dispatcher.balancers.set_probed("users", "http://b.test", healthy=False)
+            assert [state for _, _, state in states()] == ["ejected", "unhealthy"]
+
     async def test_changes_follow_each_other(self) -> None:
         """Two changes at once end in the state of the second."""
         bench = Bench(snapshot(service("a")))
@@ -203,6 +236,7 @@ class TestUse:
             await settled()
 
             assert bench.consumed() == keys("c")
+            assert [name for name, _, _ in bench.dispatcher.balancers._states()] == ["c"]
 
 
 async def test_a_lost_connection_is_heard_and_a_restored_one_too() -> None:

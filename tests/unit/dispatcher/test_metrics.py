@@ -87,3 +87,39 @@ def test_in_flight_is_read_when_somebody_looks(
     under_way.pop()
 
     assert registry.get_sample_value("dispatcher_in_flight", service) == 2
+
+
+def test_instances_are_shown_as_they_are_now(
+    metrics: DispatcherMetrics, registry: CollectorRegistry
+) -> None:
+    """Each instance has one sample with its state; one that is gone has none."""
+    states = [("users", "http://a", "healthy"), ("users", "http://b", "ejected")]
+    metrics.balancing(lambda: states)
+
+    def shown(instance: str, state: str) -> float | None:
+        labels = {"service": "users", "instance": instance, "state": state}
+        return registry.get_sample_value("dispatcher_instance_state", labels)
+
+    assert (shown("http://a", "healthy"), shown("http://b", "ejected")) == (1, 1)
+
+    states[:] = [("users", "http://b", "warming")]
+
+    assert shown("http://a", "healthy") is None
+    assert (shown("http://b", "ejected"), shown("http://b", "warming")) == (None, 1)
+
+
+def test_instances_that_go_out_and_return_are_counted(
+    metrics: DispatcherMetrics, registry: CollectorRegistry
+) -> None:
+    """By service and reason, without their names, of which there may come ever more."""
+    for number in range(3):
+        metrics.instance_out("users", f"http://{number}", "ejected")
+    metrics.instance_out("users", "http://a", "unhealthy")
+    metrics.instance_returned("users", "http://a")
+
+    def counted(name: str, **labels: str) -> float | None:
+        return registry.get_sample_value(f"dispatcher_instances_{name}_total", labels)
+
+    assert counted("out", service="users", reason="ejected") == 3
+    assert counted("out", service="users", reason="unhealthy") == 1
+    assert counted("returned", service="users") == 1

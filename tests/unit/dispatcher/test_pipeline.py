@@ -1,6 +1,7 @@
 """The way of one message."""
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
@@ -21,6 +22,7 @@ from dispatcher.upstream import (
 )
 from tests.unit.dispatcher.doubles import (
     NOW,
+    Call,
     Clock,
     HeldClient,
     RecordingDelivery,
@@ -139,6 +141,56 @@ async def test_instances_take_turns() -> None:
         names.append(outcome.reply.instance)
 
     assert names == ["http://a.test", "http://b.test:81", "http://a.test"]
+
+
+@pytest.mark.parametrize(
+    ("error", "left", "state"),
+    [
+        (ConnectFailed, 10, "ejected"),
+        (ConnectionLost, 10, "ejected"),
+        (UpstreamTimeout, 10, "ejected"),
+        (UpstreamTimeout, 0.5, "healthy"),
+        (ResponseTooLarge, 10, "healthy"),
+    ],
+)
+async def test_the_balancer_hears_of_failures(
+    error: type[UpstreamError], left: float, state: str
+) -> None:
+    """Five of them in a row eject an instance, if they speak against it."""
+    assert await state_after_calls(lambda call: call.fail(error("x", sent=True)), left) == state
+
+
+@pytest.mark.parametrize(("status", "state"), [(503, "ejected"), (500, "healthy")])
+async def test_the_balancer_hears_of_answers(status: int, state: str) -> None:
+    """Gateway failures count; an error of the application is an answer."""
+    assert await state_after_calls(lambda call: call.answer(status)) == state
+
+
+async def test_the_balancer_hears_of_what_is_broken_off() -> None:
+    """It is no longer under way, and says nothing about the instance."""
+    assert await state_after_calls(lambda call: call.future.cancel()) == "healthy"
+
+
+async def state_after_calls(end: Callable[[Call], object], left: float = 10) -> str:
+    """How the first of two instances is seen after ten calls that ended so where they met it."""
+    clock, client = Clock(), HeldClient()
+    of = service(
+        base_url=None,
+        instances=[{"url": url} for url in ("http://a.test", "http://b.test")],
+        strategy="round_robin",
+    )
+    way = pipeline(client, of, clock)
+    for _ in range(10):
+        delivery = RecordingDelivery(envelope(deadline=NOW + left), redelivered=False, log=[])
+        task = asyncio.create_task(way.handle(Work(delivery)))
+        await settled()
+        if client.calls[-1].address.host == "a.test":
+            end(client.calls[-1])
+        else:
+            client.calls[-1].answer()
+        await asyncio.wait([task])
+    assert {member.in_flight for member in way._balancer._members} == {0}
+    return way._balancer.states()["http://a.test"]
 
 
 async def test_no_instance() -> None:

@@ -1,0 +1,53 @@
+"""What the end of a call says about the instance."""
+
+import pytest
+
+from dispatcher.policies.load_balancing.verdict import Verdict, of_error, of_status
+from dispatcher.upstream import (
+    ConnectFailed,
+    ConnectionLost,
+    InvalidRequest,
+    ProtocolError,
+    ResponseTooLarge,
+    UpstreamError,
+    UpstreamTimeout,
+)
+
+
+@pytest.mark.parametrize("status", [502, 503, 504])
+def test_gateway_failures_speak_against_it(status: int) -> None:
+    """These say that the instance, or what it stands on, is out of order."""
+    assert of_status(status) is Verdict.FAILURE
+
+
+@pytest.mark.parametrize("status", [200, 204, 302, 404, 429, 500, 501, 505])
+def test_other_answers_speak_for_it(status: int) -> None:
+    """An instance that answers is there; another one would answer the same."""
+    assert of_status(status) is Verdict.SUCCESS
+
+
+@pytest.mark.parametrize("error", [ConnectFailed, ConnectionLost, ProtocolError, UpstreamError])
+def test_a_broken_connection_speaks_against_it(error: type[UpstreamError]) -> None:
+    """Whether or not anything of the request was sent."""
+    assert of_error(error("x", sent=True), 30, 30) is Verdict.FAILURE
+
+
+@pytest.mark.parametrize("error", [InvalidRequest, ResponseTooLarge])
+def test_what_the_gateway_refuses_says_nothing(error: type[UpstreamError]) -> None:
+    """The instance has done nothing wrong that another one would not do, too."""
+    assert of_error(error("x", sent=True), 30, 30) is Verdict.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("allowed", "timeout", "verdict"),
+    [
+        (29.9, 30, Verdict.FAILURE),
+        (1, 30, Verdict.FAILURE),
+        (0.9, 30, Verdict.UNKNOWN),  # a client in a hurry
+        (0.2, 0.2, Verdict.FAILURE),  # the service has to be that fast
+        (0.1, 0.2, Verdict.UNKNOWN),
+    ],
+)
+def test_time_that_ran_out(allowed: float, timeout: float, verdict: Verdict) -> None:
+    """It speaks against the instance if that had a second, or all that the service may take."""
+    assert of_error(UpstreamTimeout("x", sent=True), allowed, timeout) is verdict
