@@ -22,12 +22,14 @@ from config.paths import REST, is_reserved, pattern_parameters
 from config.schemas import Schema, schema_problems, spelling_problems
 from config.values import (
     Algorithm,
+    ChangeableHeader,
     Count,
     FilePath,
     Flag,
     HeaderName,
     HeaderValue,
     JwksUrl,
+    JsonPathText,
     Method,
     Methods,
     Name,
@@ -42,6 +44,7 @@ from config.values import (
     SecondsFromZero,
     Sha256,
     Size,
+    TemplateText,
     TierName,
     WholeNumber,
     refusal,
@@ -338,20 +341,28 @@ class Condition(Model):
 
 
 class HeaderChanges(Model):
-    """Headers to set, remove and rename."""
+    """Header fields to rename, then to remove, then to set."""
 
-    set: dict[HeaderName, HeaderValue] = {}
+    set: dict[ChangeableHeader, HeaderValue] = {}
     remove: tuple[HeaderName, ...] = ()
-    rename: dict[HeaderName, HeaderName] = {}
+    rename: dict[HeaderName, ChangeableHeader] = {}
 
 
 class BodyTransform(Model):
-    """Fields by JSONPath and by Jinja2 template, and changes of headers."""
+    """Fields of a new object by JSONPath and by Jinja2 template, and changes of header fields."""
 
-    jsonpath: dict[str, str] = {}
-    template: dict[str, str] = {}
+    jsonpath: dict[str, JsonPathText] = {}
+    template: dict[str, TemplateText] = {}
     mode: Literal["replace", "merge"] = "replace"
     headers: HeaderChanges = HeaderChanges()
+
+    @field_validator("template")
+    @classmethod
+    def _each_field_once(cls, value: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        for name in value:
+            if name in info.data.get("jsonpath", ()):
+                raise refusal("each field by one of the two", found=f"{name}, as in jsonpath")
+        return value
 
 
 class Transform(Model):

@@ -14,6 +14,8 @@ from dispatcher.pipeline import Pipeline
 from dispatcher.policies.load_balancing import RoundRobin
 from dispatcher.service_discovery import StaticDiscovery
 from dispatcher.settle import Settler
+from dispatcher.transformation.plans import Compiler
+from dispatcher.transformation.transformation import Transformation
 from dispatcher.upstream import UpstreamClient
 
 
@@ -39,6 +41,7 @@ class Dispatcher:
         self._listener = listener or DispatcherListener()
         self._now = now
         self._settler = Settler(broker, self._listener, now)
+        self._transforms = Compiler()
         self._serving: dict[str, ServiceConsumer] = {}
         self._leaving: dict[ServiceConsumer, asyncio.Task[None]] = {}
         self._changing = asyncio.Lock()
@@ -64,7 +67,13 @@ class Dispatcher:
         Where slots or tiers change, a new consumer takes over while the old one is drained; where
         anything else changes, the consumer goes on with a new pipeline.
         """
-        pipelines = {name: self._pipeline(service) for name, service in snapshot.services.items()}
+        transformation = Transformation(
+            snapshot, self._transforms.compile(snapshot), self._listener.transformed
+        )
+        pipelines = {
+            name: self._pipeline(service, transformation)
+            for name, service in snapshot.services.items()
+        }
         async with self._changing:
             self._snapshot = snapshot
             for name, consumer in list(self._serving.items()):
@@ -90,9 +99,11 @@ class Dispatcher:
         for consumer in self._consumers():
             consumer.interrupt()
 
-    def _pipeline(self, service: Service) -> Pipeline:
+    def _pipeline(self, service: Service, transformation: Transformation) -> Pipeline:
         discovery, balancer = StaticDiscovery(service), RoundRobin()
-        return Pipeline(self._client, discovery, balancer, service.timeout, self._now)
+        return Pipeline(
+            self._client, discovery, balancer, service.timeout, transformation, self._now
+        )
 
     async def _serve(self, service: Service, pipeline: Pipeline) -> None:
         consumer = self._serving[service.name] = ServiceConsumer(

@@ -47,6 +47,9 @@ class DispatcherListener:
     def dead_lettered(self, envelope: Envelope, reason: str) -> None:
         """A message could not be handled."""
 
+    def transformed(self, transform: str, ended: str) -> None:
+        """A transform was applied, skipped a body that it can't change, or failed."""
+
 
 class DispatcherMetrics(DispatcherListener):
     """Counts for Prometheus."""
@@ -81,6 +84,13 @@ class DispatcherMetrics(DispatcherListener):
             buckets=_SECONDS,
             registry=registry,
         )
+        transforms = Counter(
+            "dispatcher_transforms",
+            "Transforms that were applied, skipped because the body is no JSON, or failed.",
+            ["transform", "outcome"],
+            registry=registry,
+        )
+        self._transforms_of = _Kept[tuple[str, str], Counter](lambda key: transforms.labels(*key))
         self._requests_of = _Kept[tuple[str, str | int], Counter](
             lambda key: requests.labels(
                 key[0], f"{key[1]}xx" if isinstance(key[1], int) else key[1]
@@ -115,6 +125,10 @@ class DispatcherMetrics(DispatcherListener):
     def dead_lettered(self, envelope: Envelope, reason: str) -> None:
         """Count it, next to the reply that went with it."""
         self._requests_of[envelope.service, "dead_lettered"].inc()
+
+    def transformed(self, transform: str, ended: str) -> None:
+        """Count it, by its name."""
+        self._transforms_of[transform, ended].inc()
 
     def _observe(self, envelope: Envelope, reply: Reply) -> None:
         self._queue_seconds_of[envelope.tier].observe(reply.queue_ms / 1000)

@@ -1,4 +1,7 @@
-"""The way of one message, top to bottom: in time? settled first? instance, call, reply."""
+"""The way of one message, top to bottom.
+
+In time? settled first? request transform, instance, call, response transform, reply.
+"""
 
 import logging
 import time
@@ -11,6 +14,7 @@ from broker.problems import PROBLEM_TYPES, ProblemType
 from dispatcher.policies.load_balancing import LoadBalancer
 from dispatcher.service_discovery import ServiceDiscovery
 from dispatcher.settle import Answered, Expired, Outcome, Work
+from dispatcher.transformation.transformation import Transformation
 from dispatcher.upstream import (
     ConnectFailed,
     ConnectionLost,
@@ -71,6 +75,7 @@ class Pipeline:
         discovery: ServiceDiscovery,
         balancer: LoadBalancer,
         timeout: float,
+        transformation: Transformation,
         now: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -78,6 +83,7 @@ class Pipeline:
         self._discovery = discovery
         self._balancer = balancer
         self._timeout = timeout
+        self._transformation = transformation
         self._now = now
         self._monotonic = monotonic
 
@@ -89,7 +95,11 @@ class Pipeline:
             return Expired()
         if not envelope.idempotent:
             work.settle_before_call()
-        last = await self._try_once(envelope)
+        outgoing = await self._transformation.request(envelope)
+        if isinstance(outgoing, Problem):
+            return Answered(_reply(envelope, Try(None, outgoing), taken_at))
+        last = await self._try_once(outgoing)
+        last = await self._transformed(outgoing, last)
         return Answered(_reply(envelope, last, taken_at))
 
     async def _try_once(self, envelope: Envelope) -> Try:
@@ -112,6 +122,17 @@ class Pipeline:
             logger.warning("call to %s failed: %s", instance.name, error, extra=fields)
             response, problem = None, _problem(error)
         return Try(response, problem, instance.name, (self._monotonic() - began) * 1000)
+
+    async def _transformed(self, envelope: Envelope, last: Try) -> Try:
+        """The last try with its response in the shape that clients were promised."""
+        if last.response is None:
+            return last
+        answer = await self._transformation.response(envelope, last.response)
+        if answer is last.response:
+            return last
+        if isinstance(answer, Problem):
+            return Try(None, answer, last.instance, last.upstream_ms)
+        return Try(answer, None, last.instance, last.upstream_ms)
 
 
 def _headers(envelope: Envelope, remaining: float) -> Headers:

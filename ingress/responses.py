@@ -15,6 +15,7 @@ _PROXY_ERRORS = {
     ProblemType.UPSTREAM_PROTOCOL: b"http_protocol_error",
     ProblemType.NO_INSTANCE: b"destination_unavailable",
     ProblemType.DEADLINE_EXCEEDED: b"http_response_timeout",
+    ProblemType.TRANSFORM_FAILED: b"proxy_internal_error",
     ProblemType.OUTCOME_UNKNOWN: b"proxy_internal_error",
     ProblemType.DELIVERY_LIMIT: b"proxy_internal_error",
 }
