@@ -35,9 +35,11 @@ def _path(detail: ErrorDetails, data: Any) -> KeyPath:
     for part in detail["loc"]:
         if _holds(data, part):
             data = data[part]
-        elif part == "[key]":  # the key itself is at fault
-            continue
-        elif detail["type"] not in ("missing", "refused") or part != detail["loc"][-1]:
+        elif (
+            part == "[key]"
+            or detail["type"] not in ("missing", "refused")
+            or part != detail["loc"][-1]
+        ):  # the key itself is at fault
             continue
         path = (*path, part)
     return path

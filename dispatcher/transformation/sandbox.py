@@ -106,7 +106,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         _budget(context).tick()
         if not isinstance(obj, BuiltinMethodType) or obj.__name__ not in METHODS:
             raise SecurityError("only methods of text and mappings can be called")
-        return obj(*args, **kwargs)
+        return context.call(obj, *args, **kwargs)
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         """Arithmetic is for numbers; text can be added to text."""
