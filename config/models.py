@@ -28,8 +28,8 @@ from config.values import (
     Flag,
     HeaderName,
     HeaderValue,
-    JwksUrl,
     JsonPathText,
+    JwksUrl,
     Method,
     Methods,
     Name,
@@ -329,7 +329,10 @@ class Service(Model):
 
 
 class Condition(Model):
-    """Which exchanges a transform applies to; an absent key matches all."""
+    """Which exchanges a transform applies to; an absent key matches all.
+
+    But without ``status`` only the bodies of successful answers are changed.
+    """
 
     model_config = ConfigDict(json_schema_extra=_allow_method_too)
 
@@ -372,6 +375,15 @@ class Transform(Model):
     condition: Condition = Condition()
     request_transform: BodyTransform | None = None
     response_transform: BodyTransform | None = None
+
+    @model_validator(mode="after")
+    def _has_an_effect(self) -> Self:
+        if self.response_transform is None:
+            if self.request_transform is None:
+                raise refusal("request_transform, response_transform, or both", "neither")
+            if self.condition.status is not None:
+                raise refusal("it beside response_transform only", "condition.status")
+        return self
 
 
 # --- tiers.yaml ---------------------------------------------------------------------------------

@@ -9,17 +9,16 @@ import operator
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from types import BuiltinMethodType
-from typing import Any, cast
+from typing import Any
 
-from jinja2 import StrictUndefined, nodes, pass_context
+from jinja2 import StrictUndefined, pass_context
 from jinja2.exceptions import SecurityError
 from jinja2.filters import FILTERS as OF_JINJA
 from jinja2.filters import do_round, do_sum, make_attrgetter
 from jinja2.runtime import Context, LoopContext, Undefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
-from jinja2.visitor import NodeTransformer
 
-from config.templates import BINARY_OPERATORS, FILTERS, METHODS, parse_template
+from config.templates import BINARY_OPERATORS, FILTERS, JOIN, LOOP, METHODS, parse_template
 from dispatcher.transformation.budget import Budget
 from dispatcher.transformation.documents import text_of
 
@@ -66,8 +65,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
         Raises BadTemplate. The function raises whatever goes wrong in it: UndefinedError for a
         missing field, TooMuchWork, TypeError ...
         """
-        tree = _Rewriting().visit(parse_template(text))
-        parts = self.template_class.from_code(self, self.compile(tree), {}).root_render_func
+        code = self.compile(parse_template(text))
+        parts = self.template_class.from_code(self, code, {}).root_render_func
         return partial(self._render, parts)
 
     def _render(
@@ -122,23 +121,6 @@ class Sandbox(ImmutableSandboxedEnvironment):
         return _OPERATIONS[operator](left, right)
 
 
-class _Rewriting(NodeTransformer):
-    """Leads what a sandbox has no hook for through filters: loops, and joining by ``~``."""
-
-    def visit_For(self, node: nodes.For) -> nodes.For:  # noqa: N802 -- jinja2 looks for this name
-        self.generic_visit(node)
-        node.iter = _filtered(node.iter, "each")
-        return node
-
-    def visit_Concat(self, node: nodes.Concat) -> nodes.Filter:  # noqa: N802
-        self.generic_visit(node)
-        return _filtered(nodes.List(node.nodes), "join")
-
-
-def _filtered(node: nodes.Node, name: str) -> nodes.Filter:
-    return nodes.Filter(cast(nodes.Expr, node), name, [], [], None, None)
-
-
 def _budget(context: Context) -> Budget:
     assert isinstance(context, _Context)  # noqa: S101 -- there are no others here
     return context.budget
@@ -191,8 +173,8 @@ def _sum(context: Context, values: Iterable[Any], attribute: str | int | None = 
 
 # Those of Jinja2 that could make something out of all proportion to the data.
 _BOUNDED: dict[str, Callable[..., Any]] = {
-    "each": _each,
-    "join": _join,
+    JOIN: _join,
+    LOOP: _each,
     "replace": _replace,
     "round": _round,
     "string": text_of,

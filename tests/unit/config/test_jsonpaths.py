@@ -66,6 +66,7 @@ def test_what_can_not_is_refused(path: str, word: str) -> None:
         parse_jsonpath(path)
 
 
+@pytest.mark.filterwarnings("ignore:An unquoted word:DeprecationWarning")
 @pytest.mark.skipif(not SUITE.exists(), reason=f"no {SUITE}: set CASES_DIR")
 def test_the_public_suite_of_selectors_is_read_or_refused() -> None:
     """No selector does anything but parse, or come back as a bad one; those evaluated end."""
