@@ -62,8 +62,8 @@ class _Grammar(SandboxedEnvironment):
 def parse_template(text: str) -> nodes.Template:
     """The template's syntax tree. Raises BadTemplate.
 
-    What is looped over goes through a filter LOOP, and ``~`` is a filter JOIN, so that a sandbox can
-    have its hand in both.
+    What is looped over goes through a filter LOOP, and ``~`` is a filter JOIN, so that a sandbox
+    can have its hand in both.
     """
     if len(text) > LONGEST:
         raise BadTemplate(f"a template of up to {LONGEST} characters")

@@ -49,13 +49,14 @@ class Compiler:
 
 
 class Plan:
-    """The transforms for one route; ``max_body`` is bytes of a request."""
+    """The transforms for one route, and the largest bodies that they may change, in bytes."""
 
-    __slots__ = ("_transforms", "max_body")
+    __slots__ = ("_transforms", "max_request", "max_response")
 
-    def __init__(self, transforms: Sequence[Compiled], max_body: int) -> None:
+    def __init__(self, transforms: Sequence[Compiled], max_request: int, max_response: int) -> None:
         self._transforms = transforms
-        self.max_body = max_body
+        self.max_request = max_request
+        self.max_response = max_response
 
     def matching(self, envelope: Envelope) -> Sequence[Compiled]:
         """Those for this request."""
@@ -81,8 +82,9 @@ class Plans(dict[str, Plan]):
     def __missing__(self, label: str) -> Plan:
         route = self._routes.get(label)
         if route is None:
-            return Plan(self._transforms, self._max_body)
+            return Plan(self._transforms, self._max_body, self._max_body)
         transforms = [each for each in self._transforms if each.matcher.may_meet(route)]
-        max_body = self._max_body if route.max_body is None else route.max_body
-        plan = self[label] = Plan(transforms, max_body)
+        max_request = self._max_body if route.max_body is None else route.max_body
+        # A route that takes no bodies still gives some.
+        plan = self[label] = Plan(transforms, max_request, max(max_request, self._max_body))
         return plan

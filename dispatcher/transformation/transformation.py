@@ -24,7 +24,6 @@ logger = logging.getLogger(__name__)
 
 OnEnded = Callable[[str, str], None]  # a transform's name; and applied, skipped or failed
 
-MAX_RESPONSE = 10 * 1024**2  # bytes; as much as the upstream client takes
 _LARGE = 32 * 1024  # bytes from which on a thread does the work
 _ON_THE_LOOP = 0.05  # seconds of work, for nothing else is done meanwhile
 _IN_A_THREAD = 2.0
@@ -55,7 +54,7 @@ class Transformation:
         bodies = [rule for rule in rules if rule.changes_body] if envelope.body else []
         try:
             headers, body = await self._applied(
-                rules, bodies, envelope.headers, envelope.body, plan.max_body
+                rules, bodies, envelope.headers, envelope.body, plan.max_request
             )
         except TransformFailed as failure:
             return self._problem(failure, envelope, "no")
@@ -68,9 +67,10 @@ class Transformation:
     ) -> UpstreamResponse | Problem:
         """The answer to the envelope as the client shall get it, or why it can't."""
         status = response.status
+        plan = self._plans[envelope.route]
         found = [
             (each.response, each.matcher)
-            for each in self._plans[envelope.route].matching(envelope)
+            for each in plan.matching(envelope)
             if each.response is not None and each.matcher.wants_fields_of(status)
         ]
         if not found:
@@ -85,7 +85,7 @@ class Transformation:
             ]
         try:
             headers, body = await self._applied(
-                rules, bodies, response.headers, response.body, MAX_RESPONSE
+                rules, bodies, response.headers, response.body, plan.max_response
             )
         except TransformFailed as failure:
             return self._problem(failure, envelope, "unknown")

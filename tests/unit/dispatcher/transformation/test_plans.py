@@ -8,6 +8,8 @@ from config.snapshot import Snapshot
 from dispatcher.transformation.plans import Compiler, Plans
 from tests.unit.dispatcher.doubles import envelope
 
+NAMES = ("orders", "user", "large")
+
 
 def transform(name: str, **condition: Any) -> Transform:
     part = {"jsonpath": {"a": "$.a"}}
@@ -21,6 +23,9 @@ def snapshot(*transforms: Transform) -> Snapshot:
         Route.model_validate({"path": "/users/{id}", "service": "users", "name": "user"}),
         Route.model_validate(
             {"path": "/orders", "service": "users", "name": "orders", "max_body": 7}
+        ),
+        Route.model_validate(
+            {"path": "/large", "service": "users", "name": "large", "max_body": "2MiB"}
         ),
     )
     services = {"users": Service.model_validate({"name": "users", "base_url": "http://u"})}
@@ -55,10 +60,11 @@ def test_a_route_of_another_configuration_looks_at_all() -> None:
     assert "unknown" not in plans
 
 
-def test_the_limit_is_that_of_the_route() -> None:
-    """Or that of the gateway."""
+def test_the_limits_are_those_for_bodies() -> None:
+    """Of the route, or else of the gateway; a route's smaller one is for requests only."""
     plans = Plans(snapshot(), ())
-    assert (plans["orders"].max_body, plans["user"].max_body) == (7, 1024**2)
+    limits = [(plan.max_request, plan.max_response) for plan in map(plans.__getitem__, NAMES)]
+    assert limits == [(7, 1024**2), (1024**2, 1024**2), (2 * 1024**2, 2 * 1024**2)]
 
 
 def test_what_stays_is_compiled_once() -> None:

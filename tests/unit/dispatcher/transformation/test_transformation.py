@@ -9,9 +9,8 @@ import pytest
 from broker.messages import Envelope, Headers, Problem
 from config.models import Transform
 from config.snapshot import Snapshot
-from dispatcher.pool import PoolLimits
 from dispatcher.transformation.plans import Compiler
-from dispatcher.transformation.transformation import MAX_RESPONSE, Transformation
+from dispatcher.transformation.transformation import Transformation
 from dispatcher.upstream import UpstreamResponse
 from tests.unit.dispatcher.doubles import envelope, post
 
@@ -205,6 +204,8 @@ async def test_large_bodies_are_changed_too() -> None:
     assert json.loads(answer.body) == [{"new": number} for number in range(20_000)]
 
 
-def test_the_limit_is_that_of_the_client() -> None:
-    """What an upstream may send can be changed."""
-    assert PoolLimits().max_response == MAX_RESPONSE
+async def test_a_body_beyond_the_limit_is_not_read() -> None:
+    """Reading takes many times its size, whoever it comes from."""
+    stage = Stage({"response_transform": RENAMING})
+    large = UpstreamResponse(200, b"", (JSON,), b'{"old":"' + b"x" * 1024**2 + b'"}')
+    assert isinstance(await stage.transformation.response(envelope(), large), Problem)
