@@ -1,6 +1,7 @@
 """Content types and content codings."""
 
 import gzip
+import tracemalloc
 import zlib
 
 import pytest
@@ -84,5 +85,10 @@ def test_what_can_not_be_undone(coding: bytes, body: bytes, word: str) -> None:
 def test_a_bomb_is_not_unfolded() -> None:
     """A thousand times its size: given up as soon as the limit is passed."""
     bomb = gzip.compress(b"0" * 50_000_000)
-    with pytest.raises(BadCoding, match="large"):
-        unpacked(bomb, b"gzip", 1000)
+    tracemalloc.start()
+    try:
+        with pytest.raises(BadCoding, match="large"):
+            unpacked(bomb, b"gzip", 1000)
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()

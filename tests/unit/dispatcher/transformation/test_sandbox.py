@@ -150,6 +150,7 @@ def test_the_text_made_is_bounded(text: str) -> None:
         "{{ long|sum }}",
         "{{ long|join }}",
         "{% for a in s %}{{ s.count('x') }}{% endfor %}",
+        "{{ s.count('x') }}" * 150,
         "{{ " + "+".join(["1"] * 150) + " }}",
         "{{ " + " ~ ".join(["s.upper()"] * 150) + " }}",
     ],

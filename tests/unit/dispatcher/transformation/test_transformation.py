@@ -1,7 +1,9 @@
 """Requests before their call, and answers after it."""
 
+import asyncio
 import gzip
 import json
+import threading
 from typing import Any
 
 import pytest
@@ -9,10 +11,11 @@ import pytest
 from broker.messages import Envelope, Headers, Problem
 from config.models import Transform
 from config.snapshot import Snapshot
+from dispatcher.transformation import transformation
 from dispatcher.transformation.plans import Compiler
 from dispatcher.transformation.transformation import Transformation
 from dispatcher.upstream import UpstreamResponse
-from tests.unit.dispatcher.doubles import envelope, post
+from tests.unit.dispatcher.doubles import envelope, post, settled
 
 JSON = (b"Content-Type", b"application/json")
 RENAMING = {"jsonpath": {"new": "$.old"}}
@@ -209,3 +212,27 @@ async def test_a_body_beyond_the_limit_is_not_read() -> None:
     stage = Stage({"response_transform": RENAMING})
     large = UpstreamResponse(200, b"", (JSON,), b'{"old":"' + b"x" * 1024**2 + b'"}')
     assert isinstance(await stage.transformation.response(envelope(), large), Problem)
+
+
+async def test_large_bodies_wait_for_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of several only one is read at a time, for read it takes many times its size."""
+    stage = Stage({"response_transform": RENAMING})
+    loop = asyncio.get_running_loop()
+    started, go_on = asyncio.Queue[bytes](), threading.Event()
+
+    def held(body: bytes, *_: object) -> bytes:
+        loop.call_soon_threadsafe(started.put_nowait, body)
+        go_on.wait()
+        return b"{}"
+
+    monkeypatch.setattr(transformation, "changed", held)
+    tasks = [asyncio.create_task(stage.answered(letter * 100_000)) for letter in (b"a", b"b")]
+    try:
+        assert (await started.get())[:1] == b"a"
+        await asyncio.to_thread(lambda: None)  # what the second would need to start
+        await settled()
+        assert started.empty()
+    finally:
+        go_on.set()
+        await asyncio.gather(*tasks)
+    assert (await started.get())[:1] == b"b"
