@@ -36,6 +36,7 @@ class ProblemType(Enum):
     NOT_IMPLEMENTED = _Kind("not-implemented", 501, "Not implemented")
     UPSTREAM_CONNECTION = _Kind("upstream-connection", 502, "The upstream connection failed")
     UPSTREAM_PROTOCOL = _Kind("upstream-protocol", 502, "The upstream broke the protocol")
+    TRANSFORM_FAILED = _Kind("transform-failed", 502, "A transform could not be applied")
     OUTCOME_UNKNOWN = _Kind("outcome-unknown", 502, "The outcome of the request is unknown")
     DELIVERY_LIMIT = _Kind("delivery-limit", 502, "The request could not be handled")
     KEYS_UNAVAILABLE = _Kind("keys-unavailable", 503, "Tokens can't be checked at the moment")

@@ -23,12 +23,14 @@ from config.schemas import Schema, schema_problems, spelling_problems
 from config.tls import check_authorities, check_certificate
 from config.values import (
     Algorithm,
+    ChangeableHeader,
     Count,
     FilePath,
     Flag,
     HeaderName,
     HeaderValue,
     HostName,
+    JsonPathText,
     JwksUrl,
     Method,
     Methods,
@@ -45,6 +47,7 @@ from config.values import (
     SecondsFromZero,
     Sha256,
     Size,
+    TemplateText,
     TierName,
     WholeNumber,
     refusal,
@@ -398,7 +401,10 @@ class Service(Model):
 
 
 class Condition(Model):
-    """Which exchanges a transform applies to; an absent key matches all."""
+    """Which exchanges a transform applies to; an absent key matches all.
+
+    But without ``status`` only the bodies of successful answers are changed.
+    """
 
     model_config = ConfigDict(json_schema_extra=_allow_method_too)
 
@@ -410,20 +416,28 @@ class Condition(Model):
 
 
 class HeaderChanges(Model):
-    """Headers to set, remove and rename."""
+    """Header fields to rename, then to remove, then to set."""
 
-    set: dict[HeaderName, HeaderValue] = {}
+    set: dict[ChangeableHeader, HeaderValue] = {}
     remove: tuple[HeaderName, ...] = ()
-    rename: dict[HeaderName, HeaderName] = {}
+    rename: dict[HeaderName, ChangeableHeader] = {}
 
 
 class BodyTransform(Model):
-    """Fields by JSONPath and by Jinja2 template, and changes of headers."""
+    """Fields of a new object by JSONPath and by Jinja2 template, and changes of header fields."""
 
-    jsonpath: dict[str, str] = {}
-    template: dict[str, str] = {}
+    jsonpath: dict[str, JsonPathText] = {}
+    template: dict[str, TemplateText] = {}
     mode: Literal["replace", "merge"] = "replace"
     headers: HeaderChanges = HeaderChanges()
+
+    @field_validator("template")
+    @classmethod
+    def _each_field_once(cls, value: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        for name in value:
+            if name in info.data.get("jsonpath", ()):
+                raise refusal("each field by one of the two", found=f"{name}, as in jsonpath")
+        return value
 
 
 class Transform(Model):
@@ -433,6 +447,15 @@ class Transform(Model):
     condition: Condition = Condition()
     request_transform: BodyTransform | None = None
     response_transform: BodyTransform | None = None
+
+    @model_validator(mode="after")
+    def _has_an_effect(self) -> Self:
+        if self.response_transform is None:
+            if self.request_transform is None:
+                raise refusal("request_transform, response_transform, or both", "neither")
+            if self.condition.status is not None:
+                raise refusal("it beside response_transform only", "condition.status")
+        return self
 
 
 # --- tiers.yaml ---------------------------------------------------------------------------------

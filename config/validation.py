@@ -31,11 +31,13 @@ def _problems(model: type[BaseModel], data: object, error: ValidationError) -> I
 
 def _path(detail: ErrorDetails, data: Any) -> KeyPath:
     """Pydantic's location without what is not in the data, such as the names of alternatives."""
+    *_, last = detail["loc"] or ("",)
+    of_a_field = detail["type"] in ("missing", "refused") and last != "[key]"
     path: KeyPath = ()
     for part in detail["loc"]:
         if _holds(data, part):
             data = data[part]
-        elif detail["type"] not in ("missing", "refused") or part != detail["loc"][-1]:
+        elif not of_a_field or part != last:
             continue
         path = (*path, part)
     return path

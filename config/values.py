@@ -37,9 +37,22 @@ _ORIGIN = re.compile(
 _JWKS_URL = re.compile(
     r"(https://[^\s/?#@\\]+|http://(127(\.[0-9]{1,3}){3}|\[::1\]|localhost)(:[0-9]+)?)([/?][^\s#\\]*)?"
 )
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,256}")  # RFC 9110 section 5.6.2
 _DAY = 86_400
 _PEM_FILE = "the absolute path of a readable PEM file"
 _LARGEST_PEM_FILE = 1024**2  # bytes; the authorities that systems trust are a fifth of that
+# Fields that say how a message travels, and fields by which the gateway vouches for something.
+_NOT_CHANGEABLE = frozenset(
+    (
+        *("connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"),
+        *("proxy-authenticate", "proxy-authorization", "proxy-connection", "http2-settings"),
+        *("content-length", "content-encoding", "expect", "host"),
+        *("x-user-id", "x-user-tier", "x-user-roles", "x-request-id", "x-request-deadline-ms"),
+        *("forwarded", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "via"),
+    )
+)
+# To servers that hand fields on as variables, these are all one character.
+_FOLD = str.maketrans(dict.fromkeys("!#$%&'*+.^_`|~", "-"))
 
 
 def refusal(allowed: str, found: str = "") -> PydanticCustomError:
@@ -114,6 +127,34 @@ def _readable(value: str) -> str:
     return value
 
 
+def _json_path(value: str) -> str:
+    from config.jsonpaths import BadJsonPath, parse_jsonpath  # only where there are transforms
+
+    try:
+        parse_jsonpath(value)
+    except BadJsonPath as error:
+        raise refusal(str(error)) from error
+    return value
+
+
+def _template(value: str) -> str:
+    from config.templates import BadTemplate, parse_template  # only where there are transforms
+
+    try:
+        parse_template(value)
+    except BadTemplate as error:
+        raise refusal(str(error)) from error
+    return value
+
+
+def _changeable(value: str) -> str:
+    if _HEADER_NAME.fullmatch(value) is None:
+        raise refusal("the name of a header field")
+    if value.lower().translate(_FOLD) in _NOT_CHANGEABLE:
+        raise refusal("the name of a field that is not the gateway's own")
+    return value
+
+
 def _each_once(values: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(values)) < len(values):
         raise refusal("each method once", found="a method twice")
@@ -172,11 +213,8 @@ Methods = Annotated[
     BeforeValidator(lambda value: (value,) if isinstance(value, str) else value),
     AfterValidator(_each_once),
 ]
-HeaderName = Annotated[  # a token, RFC 9110 section 5.6.2
-    str,
-    Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$", max_length=256),
-    _words("the name of a header field"),
-]
+HeaderName = Annotated[str, _matches(_HEADER_NAME), _words("the name of a header field")]
+ChangeableHeader = Annotated[str, AfterValidator(_changeable), _words("the name of a header field")]
 HeaderValue = Annotated[
     str,
     Field(pattern=r"^[^\x00-\x08\x0a-\x1f\x7f]*$", max_length=8192),
@@ -196,6 +234,10 @@ HostName = Annotated[
     Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$", max_length=253),
     _words("the name of a host like users.internal"),
 ]
+JsonPathText = Annotated[
+    str, AfterValidator(_json_path), _words("a JSONPath like $.id or $.items[*].id")
+]
+TemplateText = Annotated[str, AfterValidator(_template), _words("a Jinja2 template")]
 PlainUrl = Annotated[
     HttpUrl,
     _matches(_PLAIN_URL),

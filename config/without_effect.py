@@ -34,8 +34,7 @@ def without_effect(snapshot: Snapshot) -> list[str]:
         _set("services.yaml", _SERVICE, snapshot.services.items()),
         _set("gateway.yaml", _GATEWAY, [("", snapshot.options)]),
     )
-    transforms = [transform.name for transform in snapshot.transforms]
-    return [*found, *([f"transforms.yaml: {_some(transforms)}"] if transforms else [])]
+    return list(found)
 
 
 def _set(file: str, keys: Mapping[str, str], entries: Iterable[tuple[str, Model]]) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Self
 
 from broker.contract import Broker, ConnectionState
@@ -16,6 +16,8 @@ from dispatcher.policies.load_balancing.services import Balancers
 from dispatcher.service_discovery import StaticDiscovery
 from dispatcher.settle import Settler
 from dispatcher.tls import TlsContexts
+from dispatcher.transformation.plans import Compiler
+from dispatcher.transformation.transformation import Transformation
 from dispatcher.upstream import UpstreamClient
 
 
@@ -47,6 +49,7 @@ class Dispatcher:
         self._monotonic = monotonic
         self.balancers = Balancers(self._listener, zone, monotonic)
         self._settler = Settler(broker, self._listener, now)
+        self._transforms = Compiler()
         self._serving: dict[str, ServiceConsumer] = {}
         self._leaving: dict[ServiceConsumer, asyncio.Task[None]] = {}
         self._changing = asyncio.Lock()
@@ -75,7 +78,7 @@ class Dispatcher:
         files are not as they were checked; then nothing has changed.
         """
         async with self._changing:
-            pipelines = self._pipelines(snapshot.services)
+            pipelines = self._pipelines(snapshot)
             self._snapshot = snapshot
             self.balancers.retain(snapshot.services)
             for name, consumer in list(self._serving.items()):
@@ -101,16 +104,23 @@ class Dispatcher:
         for consumer in self._consumers():
             consumer.interrupt()
 
-    def _pipelines(self, services: Mapping[str, Service]) -> dict[str, Pipeline]:
-        tls = self._tls.of(services)
-        return {name: self._pipeline(service, tls[name]) for name, service in services.items()}
+    def _pipelines(self, snapshot: Snapshot) -> dict[str, Pipeline]:
+        tls = self._tls.of(snapshot.services)
+        compiled = self._transforms.compile(snapshot)
+        transformation = Transformation(snapshot, compiled, self._listener.transformed)
+        return {
+            name: self._pipeline(service, tls[name], transformation)
+            for name, service in snapshot.services.items()
+        }
 
-    def _pipeline(self, service: Service, tls: ClientTls | None) -> Pipeline:
+    def _pipeline(
+        self, service: Service, tls: ClientTls | None, transformation: Transformation
+    ) -> Pipeline:
         caller = self._client.caller(UpstreamOptions.of(service, tls))
         discovery = StaticDiscovery(service)
         balancer = self.balancers.of(service, discovery.instances)
         clocks = (self._now, self._monotonic)
-        return Pipeline(caller, discovery, balancer, service.timeout, *clocks)
+        return Pipeline(caller, discovery, balancer, service.timeout, transformation, *clocks)
 
     async def _serve(self, service: Service, pipeline: Pipeline) -> None:
         consumer = self._serving[service.name] = ServiceConsumer(

@@ -61,6 +61,9 @@ class DispatcherListener:
     def instance_returned(self, service: str, instance: str) -> None:
         """It gets calls again."""
 
+    def transformed(self, transform: str, ended: str) -> None:
+        """A transform was applied, skipped a body that it can't change, or failed."""
+
 
 class DispatcherMetrics(DispatcherListener):
     """Counts for Prometheus."""
@@ -109,6 +112,13 @@ class DispatcherMetrics(DispatcherListener):
             buckets=_SECONDS,
             registry=registry,
         )
+        transforms = Counter(
+            "dispatcher_transforms",
+            "Transforms that were applied, skipped because the body is no JSON, or failed.",
+            ["transform", "outcome"],
+            registry=registry,
+        )
+        self._transforms_of = _Kept[tuple[str, str], Counter](lambda key: transforms.labels(*key))
         self._requests_of = _Kept[tuple[str, str | int], Counter](
             lambda key: requests.labels(
                 key[0], f"{key[1]}xx" if isinstance(key[1], int) else key[1]
@@ -155,6 +165,10 @@ class DispatcherMetrics(DispatcherListener):
     def instance_returned(self, service: str, instance: str) -> None:
         """Count it."""
         self._instances_returned.labels(service).inc()
+
+    def transformed(self, transform: str, ended: str) -> None:
+        """Count it, by its name."""
+        self._transforms_of[transform, ended].inc()
 
     def _observe(self, envelope: Envelope, reply: Reply) -> None:
         self._queue_seconds_of[envelope.tier].observe(reply.queue_ms / 1000)

@@ -1,4 +1,7 @@
-"""The way of one message, top to bottom: in time? settled first? instance, call, reply."""
+"""The way of one message, top to bottom.
+
+In time? settled first? request transform, instance, call, response transform, reply.
+"""
 
 import logging
 import time
@@ -12,6 +15,7 @@ from dispatcher.policies.load_balancing.balancer import Balancer
 from dispatcher.policies.load_balancing.verdict import Verdict, of_error, of_status
 from dispatcher.service_discovery import ServiceDiscovery
 from dispatcher.settle import Answered, Expired, Outcome, Work
+from dispatcher.transformation.transformation import Transformation
 from dispatcher.upstream import (
     Caller,
     ConnectFailed,
@@ -76,6 +80,7 @@ class Pipeline:
         discovery: ServiceDiscovery,
         balancer: Balancer,
         timeout: float,
+        transformation: Transformation,
         now: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -83,6 +88,7 @@ class Pipeline:
         self._discovery = discovery
         self._balancer = balancer
         self._timeout = timeout
+        self._transformation = transformation
         self._now = now
         self._monotonic = monotonic
 
@@ -94,7 +100,11 @@ class Pipeline:
             return Expired()
         if not envelope.idempotent:
             work.settle_before_call()
-        last = await self._try_once(envelope)
+        outgoing = await self._transformation.request(envelope)
+        if isinstance(outgoing, Problem):
+            return Answered(_reply(envelope, Try(None, outgoing), taken_at))
+        last = await self._try_once(outgoing)
+        last = await self._transformed(outgoing, last)
         return Answered(_reply(envelope, last, taken_at))
 
     async def _try_once(self, envelope: Envelope, avoid: Collection[str] = ()) -> Try:
@@ -122,6 +132,17 @@ class Pipeline:
             seconds = self._monotonic() - began
             self._balancer.ended(instance, verdict, seconds)
         return Try(response, problem, instance.name, seconds * 1000)
+
+    async def _transformed(self, envelope: Envelope, last: Try) -> Try:
+        """The last try with its response in the shape that clients were promised."""
+        if last.response is None:
+            return last
+        answer = await self._transformation.response(envelope, last.response)
+        if answer is last.response:
+            return last
+        if isinstance(answer, Problem):
+            return Try(None, answer, last.instance, last.upstream_ms)
+        return Try(answer, None, last.instance, last.upstream_ms)
 
 
 def _headers(envelope: Envelope, remaining: float) -> Headers:

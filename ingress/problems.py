@@ -153,6 +153,7 @@ _MEANINGS = {
     ProblemType.NOT_IMPLEMENTED: "A method that is not known here, CONNECT, TRACE, or an upgrade.",
     ProblemType.UPSTREAM_CONNECTION: "The service was not reached, or the connection broke.",
     ProblemType.UPSTREAM_PROTOCOL: "What the service answered is no HTTP, or not of its length.",
+    ProblemType.TRANSFORM_FAILED: "Request or answer lack what the named transform is made of.",
     ProblemType.OUTCOME_UNKNOWN: "It may have been executed. It was not repeated.",
     ProblemType.DELIVERY_LIMIT: "It was tried several times, and what handled it died each time.",
     ProblemType.KEYS_UNAVAILABLE: "No keys to check tokens with were fetched yet. Come back later.",

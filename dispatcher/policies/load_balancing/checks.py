@@ -8,7 +8,7 @@ from typing import Self
 
 from dispatcher.policies.load_balancing.balancer import Balancer
 from dispatcher.service_discovery import Instance
-from dispatcher.upstream import Address, UpstreamClient, UpstreamRequest
+from dispatcher.upstream import Address, Caller, UpstreamRequest
 
 Probe = Callable[[str], Awaitable[bool]]  # of an instance by its URL: is it well?
 
@@ -18,12 +18,12 @@ PROBE_TIMEOUT = 2.0  # seconds
 _JITTER = 0.1  # of the interval, so that not all balancers probe at the same moment
 
 
-def http_probe(client: UpstreamClient, path: str) -> Probe:
+def http_probe(caller: Caller, path: str) -> Probe:
     """GET ``path`` of the instance: healthy is who answers with a status from 200 to 399."""
 
     async def probe(url: str) -> bool:
         request = UpstreamRequest("GET", path, (), b"")
-        response = await client.call(Address.parse(url), request, PROBE_TIMEOUT)
+        response = await caller.call(Address.parse(url), request, PROBE_TIMEOUT)
         return 200 <= response.status < 400
 
     return probe

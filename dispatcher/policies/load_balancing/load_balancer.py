@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from typing import Self, get_args
 
 from dispatcher.lean_upstream import LeanUpstreamClient
+from dispatcher.options import UpstreamOptions
 from dispatcher.policies.load_balancing.adaptive import METRICS_WINDOW
 from dispatcher.policies.load_balancing.balancer import Balancer
 from dispatcher.policies.load_balancing.checks import HealthChecks, Probe, http_probe
@@ -110,7 +111,7 @@ class LoadBalancer:
             probe = self._probe
             if probe is None:
                 client = await stack.enter_async_context(LeanUpstreamClient())
-                probe = http_probe(client, self._path)
+                probe = http_probe(client.caller(UpstreamOptions()), self._path)
             await stack.enter_async_context(
                 HealthChecks(
                     self._balancer, lambda: self._instances, probe, self._interval, self._random

@@ -166,7 +166,7 @@ class TestReplace:
         ("kind", "data"),
         [
             ("services", [{"name": "users", "instances": [{"url": "http://a"}]}]),
-            ("transforms", [{"name": "t"}]),
+            ("transforms", [{"name": "t", "response_transform": {"mode": "merge"}}]),
             ("tiers", {"FREE": {"requests_per_minute": 1}}),
             ("gateway", {"drain": {"delay": 0}}),
         ],

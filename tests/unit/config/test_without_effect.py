@@ -11,7 +11,7 @@ def configured(tmp_path: Path, **files: str) -> list[str]:
     (tmp_path / "services.yaml").write_text(
         files.get("services", "- {name: s, base_url: 'http://s'}")
     )
-    for name in ("gateway", "tiers", "transforms"):
+    for name in ("gateway", "tiers"):
         if name in files:
             (tmp_path / f"{name}.yaml").write_text(files[name])
     return without_effect(load(tmp_path))
@@ -23,10 +23,9 @@ def test_what_protects_something_is_told_by_its_entries(tmp_path: Path) -> None:
         tmp_path,
         routes="- {path: /a, name: inner, service: s, when_open: fail}",
         gateway="admission: {max_wait: 5}",
-        transforms="- {name: slim, response_transform: {mode: merge}}",
     )
     assert told[0] == "routes.yaml: when_open (inner)"
-    assert told[-2:] == ["gateway.yaml: admission", "transforms.yaml: slim"]
+    assert told[-1] == "gateway.yaml: admission"
 
 
 def test_defaults_are_not_told(tmp_path: Path) -> None:

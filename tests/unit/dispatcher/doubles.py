@@ -16,12 +16,15 @@ from broker.contract import (
 from broker.events import Event, Kind
 from broker.messages import Envelope, Reply
 from broker.topology import RequestQueue
-from config.models import Service, Tier
+from config.models import Service, Tier, Transform
+from config.snapshot import Snapshot
 from dispatcher.options import UpstreamOptions
 from dispatcher.pipeline import Pipeline
 from dispatcher.policies.load_balancing.balancer import Balancer
 from dispatcher.policies.load_balancing.strategy import make_strategy
 from dispatcher.service_discovery import StaticDiscovery
+from dispatcher.transformation.plans import Compiler
+from dispatcher.transformation.transformation import OnEnded, Transformation
 from dispatcher.upstream import Address, ConnectionCounts, UpstreamRequest, UpstreamResponse
 
 NOW = 1_000_000.0  # Unix seconds
@@ -246,7 +249,15 @@ async def settled() -> None:
         await asyncio.sleep(0)
 
 
-def pipeline(client: HeldClient, of: Service, clock: Clock) -> Pipeline:
+def pipeline(
+    client: HeldClient,
+    of: Service,
+    clock: Clock,
+    transforms: Sequence[Transform] = (),
+    ended: OnEnded = lambda name, ended: None,
+) -> Pipeline:
     """The pipeline of a service; its durations are measured on the same clock."""
+    snapshot = Snapshot(routes=(), services={of.name: of}, transforms=tuple(transforms))
+    transformation = Transformation(snapshot, Compiler().compile(snapshot), ended)
     balancer = Balancer(make_strategy(of.strategy), clock=clock)
-    return Pipeline(client, StaticDiscovery(of), balancer, of.timeout, clock, clock)
+    return Pipeline(client, StaticDiscovery(of), balancer, of.timeout, transformation, clock, clock)

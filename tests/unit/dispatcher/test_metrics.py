@@ -75,6 +75,20 @@ def test_other_ends_are_counted(metrics: DispatcherMetrics, registry: CollectorR
     assert redelivered == 1
 
 
+def test_transforms_are_counted_by_name(
+    metrics: DispatcherMetrics, registry: CollectorRegistry
+) -> None:
+    """And by how they ended."""
+    for ended in ("applied", "applied", "skipped", "failed"):
+        metrics.transformed("t", ended)
+
+    def count(outcome: str) -> float | None:
+        labels = {"transform": "t", "outcome": outcome}
+        return registry.get_sample_value("dispatcher_transforms_total", labels)
+
+    assert (count("applied"), count("skipped"), count("failed")) == (2, 1, 1)
+
+
 def test_in_flight_is_read_when_somebody_looks(
     metrics: DispatcherMetrics, registry: CollectorRegistry
 ) -> None:

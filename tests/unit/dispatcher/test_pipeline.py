@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from broker.messages import Envelope, Reply
-from config.models import Service
+from config.models import Service, Transform
 from dispatcher.settle import Answered, Expired, Outcome, Work
 from dispatcher.upstream import (
     Address,
@@ -247,3 +247,67 @@ async def test_breaking_off_aborts_the_call() -> None:
     await settled()
 
     assert walk.client.calls[0].future.cancelled()
+
+
+CHANGING = Transform.model_validate(
+    {
+        "name": "change",
+        "request_transform": {"jsonpath": {"sent": "$.asked"}},
+        "response_transform": {"template": {"got": "{{ answered }}"}},
+    }
+)
+
+
+async def test_both_bodies_are_transformed() -> None:
+    """The upstream gets the changed request, the client the changed answer; times stay."""
+    client, clock = HeldClient(), Clock()
+    way = pipeline(client, service(), clock, [CHANGING])
+    delivery = RecordingDelivery(post(body=b'{"asked":1}'), redelivered=False, log=[])
+    task = asyncio.create_task(way.handle(Work(delivery)))
+    await settled()
+    assert client.calls[0].request.body == b'{"sent":1}'
+    clock.now += 0.5
+    client.calls[0].answer(body=b'{"answered":2}')
+    outcome = await task
+
+    assert isinstance(outcome, Answered)
+    reply = outcome.reply
+    assert (reply.status, reply.reason, reply.body) == (200, b"OK", b'{"got":"2"}')
+    assert (reply.upstream_ms, reply.attempts) == (500, 1)
+
+
+async def test_a_request_that_can_not_be_transformed_is_not_sent() -> None:
+    """It is answered with a problem, as after no call."""
+    client, ended = HeldClient(), list[tuple[str, str]]()
+    change = {"name": "t", "request_transform": {"template": {"a": "{{ missing }}"}}}
+    way = pipeline(
+        client, service(), Clock(), [Transform.model_validate(change)], lambda *e: ended.append(e)
+    )
+    work = Work(RecordingDelivery(post(body=b"{}"), redelivered=False, log=[]))
+    outcome = await way.handle(work)
+
+    assert isinstance(outcome, Answered)
+    reply = outcome.reply
+    assert (reply.status, reply.attempts, client.calls) == (502, 0, [])
+    assert reply.problem is not None
+    assert (reply.problem.type, reply.problem.executed) == ("transform-failed", "no")
+    assert ended == [("t", "failed")]
+
+
+async def test_an_answer_that_can_not_be_transformed_is_a_problem() -> None:
+    """With the instance and the time of the call that was made."""
+    client, clock = HeldClient(), Clock()
+    way = pipeline(client, service(), clock, [CHANGING])
+    delivery = RecordingDelivery(envelope(), redelivered=False, log=[])
+    task = asyncio.create_task(way.handle(Work(delivery)))
+    await settled()
+    clock.now += 0.5
+    client.calls[0].answer(body=b"{}")
+    outcome = await task
+
+    assert isinstance(outcome, Answered)
+    reply = outcome.reply
+    assert (reply.status, reply.body, reply.headers) == (502, b"", ())
+    assert reply.problem is not None
+    assert (reply.problem.type, reply.problem.executed) == ("transform-failed", "unknown")
+    assert (reply.upstream_ms, reply.instance) == (500, "http://users.test:8080")

@@ -1,0 +1,40 @@
+"""How much work one body may cause."""
+
+import time
+from collections.abc import Callable
+
+
+class TooMuchWork(Exception):
+    """A transform takes too long, or makes too much text."""
+
+
+class Budget:
+    """What may be spent on one body: ``seconds`` on ``clock``, and ``characters`` of new text.
+
+    The time begins with the first tick. By default it is the processor time of this thread, so that
+    a busy machine is nobody's fault.
+    """
+
+    __slots__ = ("_characters", "_clock", "_end", "_seconds")
+
+    def __init__(
+        self, seconds: float, characters: int, clock: Callable[[], float] = time.thread_time
+    ) -> None:
+        self._seconds = seconds
+        self._characters = characters
+        self._clock = clock
+        self._end = 0.0
+
+    def tick(self) -> None:
+        """Before each step of a loop, each call and each operation. Raises TooMuchWork."""
+        now = self._clock()
+        if not self._end:
+            self._end = now + self._seconds
+        elif now > self._end:
+            raise TooMuchWork(f"it takes more than {self._seconds} s")
+
+    def spend(self, characters: int) -> None:
+        """Before text is made. Raises TooMuchWork."""
+        self._characters -= characters
+        if self._characters < 0:
+            raise TooMuchWork("it makes too much text")

@@ -1,0 +1,69 @@
+"""Which requests and answers a transform is for."""
+
+import re
+from collections.abc import Callable
+
+from config.models import Condition, Route
+from config.paths import REST, shape
+
+_ANY_SEGMENT = "{}"
+
+
+class Matcher:
+    """A condition, compiled. What it leaves out it does not ask for.
+
+    ``GET`` stands for HEAD too, as in routes.
+    """
+
+    def __init__(self, condition: Condition) -> None:
+        self._pattern = condition.path
+        self._path = _path_matcher(condition.path) if condition.path else None
+        methods = condition.methods
+        self._methods = None if methods is None else frozenset(methods)
+        if methods is not None and "GET" in methods:
+            self._methods = frozenset((*methods, "HEAD"))
+        self._statuses = None if condition.status is None else frozenset(condition.status)
+
+    def may_meet(self, route: Route) -> bool:
+        """Whether a request of this route can match: spares the others the look at their path."""
+        if self._methods is not None and route.methods is not None:
+            served = {*route.methods, "HEAD"} if "GET" in route.methods else {*route.methods}
+            if not served & self._methods:
+                return False
+        return self._pattern is None or _overlap(self._pattern, route.path)
+
+    def matches(self, method: str, path: str) -> bool:
+        """Whether it is for this request; ``path`` is the normalised one of the client."""
+        if self._methods is not None and method not in self._methods:
+            return False
+        return self._path is None or self._path(path) is not None
+
+    def wants_fields_of(self, status: int) -> bool:
+        """Whether the header fields of an answer of this status are changed."""
+        return self._statuses is None or status in self._statuses
+
+    def wants_body_of(self, status: int) -> bool:
+        """Whether its body is: that of a failure has another shape, so it must be asked for."""
+        return 200 <= status < 300 if self._statuses is None else status in self._statuses
+
+
+def _path_matcher(pattern: str) -> Callable[[str], re.Match[str] | None]:
+    segments = [_segment(segment) for segment in shape(pattern).split("/")]
+    return re.compile("/".join(segments), re.DOTALL).fullmatch
+
+
+def _segment(segment: str) -> str:
+    if segment == REST:
+        return ".*"
+    return "[^/]+" if segment == _ANY_SEGMENT else re.escape(segment)
+
+
+def _overlap(one: str, other: str) -> bool:
+    """Whether there are paths that both patterns match."""
+    ones, others = shape(one).split("/"), shape(other).split("/")
+    for a, b in zip(ones, others, strict=False):
+        if REST in (a, b):
+            return True
+        if a != b and _ANY_SEGMENT not in (a, b):
+            return False
+    return len(ones) == len(others)
