@@ -1,6 +1,7 @@
 """The face of the gateway: the library, the command, and the one place that wires the roles."""
 
 from api_gateway.gateway import APIGateway
+from dispatcher.policies.circuit_breaker import CircuitBreaker
 from ingress.limits.limiter import RateLimiter
 
-__all__ = ["APIGateway", "RateLimiter"]
+__all__ = ["APIGateway", "CircuitBreaker", "RateLimiter"]
