@@ -11,15 +11,11 @@ from config.models import Model
 from config.snapshot import Snapshot
 
 _ROUTE = {
-    "retry_count": "retry_count",
     "async_mode": "async",
-    "when_open": "when_open",
 }
 _SERVICE = {
-    "retry_count": "retry_count",
     "strategy": "strategy",
     "health_check": "health_check",
-    "circuit_breaker": "circuit_breaker",
     "discovery": "discovery",
 }
 _GATEWAY = {

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Self
 
 from broker.contract import Broker, ConnectionState
@@ -11,7 +11,11 @@ from config.snapshot import Snapshot
 from dispatcher.consumer import ServiceConsumer
 from dispatcher.metrics import DispatcherListener
 from dispatcher.pipeline import Pipeline
+from dispatcher.policies.circuit_breaker import CircuitBreaker
 from dispatcher.policies.load_balancing import RoundRobin
+from dispatcher.policies.memory import Memory
+from dispatcher.policies.retry import Retry
+from dispatcher.route_rules import RouteRules, rules_by_service
 from dispatcher.service_discovery import StaticDiscovery
 from dispatcher.settle import Settler
 from dispatcher.upstream import UpstreamClient
@@ -39,6 +43,7 @@ class Dispatcher:
         self._listener = listener or DispatcherListener()
         self._now = now
         self._settler = Settler(broker, self._listener, now)
+        self._memories: dict[str, Memory] = {}
         self._serving: dict[str, ServiceConsumer] = {}
         self._leaving: dict[ServiceConsumer, asyncio.Task[None]] = {}
         self._changing = asyncio.Lock()
@@ -58,14 +63,20 @@ class Dispatcher:
         """How many messages are under way."""
         return sum(consumer.in_flight for consumer in self._consumers())
 
+    @property
+    def breakers(self) -> Mapping[str, CircuitBreaker]:
+        """The circuit breakers, by service."""
+        memories = self._memories.items()
+        return {name: memory.breaker for name, memory in memories if memory.breaker is not None}
+
     async def use(self, snapshot: Snapshot) -> None:
         """Go over to another configuration; what is under way is finished under the one it had.
 
         Where slots or tiers change, a new consumer takes over while the old one is drained; where
         anything else changes, the consumer goes on with a new pipeline.
         """
-        pipelines = {name: self._pipeline(service) for name, service in snapshot.services.items()}
         async with self._changing:
+            pipelines = self._pipelines(snapshot)
             self._snapshot = snapshot
             for name, consumer in list(self._serving.items()):
                 service = snapshot.services.get(name)
@@ -90,9 +101,51 @@ class Dispatcher:
         for consumer in self._consumers():
             consumer.interrupt()
 
-    def _pipeline(self, service: Service) -> Pipeline:
-        discovery, balancer = StaticDiscovery(service), RoundRobin()
-        return Pipeline(self._client, discovery, balancer, service.timeout, self._now)
+    def _pipelines(self, snapshot: Snapshot) -> dict[str, Pipeline]:
+        """One for each service; those that others fall back to are made first."""
+        self._remember(snapshot)
+        rules = rules_by_service(snapshot.routes)
+        pipelines: dict[str, Pipeline] = {}
+
+        def make(name: str) -> Pipeline:
+            if name not in pipelines:
+                options = snapshot.services[name].circuit_breaker
+                other = options.fallback_service if options else None
+                fall_back_to = make(other) if other else None
+                pipelines[name] = self._pipeline(name, rules.get(name, {}), fall_back_to)
+            return pipelines[name]
+
+        for name in snapshot.services:
+            make(name)
+        return pipelines
+
+    def _pipeline(
+        self, name: str, rules: Mapping[str, RouteRules], fall_back_to: Pipeline | None
+    ) -> Pipeline:
+        memory = self._memories[name]
+        return Pipeline(
+            self._client,
+            StaticDiscovery(memory.service),
+            RoundRobin(),
+            memory,
+            Retry(memory.service.retry_backoff, now=self._now),
+            rules=rules,
+            listener=self._listener,
+            fall_back_to=fall_back_to,
+            now=self._now,
+        )
+
+    def _remember(self, snapshot: Snapshot) -> None:
+        """What is known of a service stays, unless that is another service by now."""
+        known, self._memories = self._memories, {}
+        for name, service in snapshot.services.items():
+            memory = known.get(name)
+            if memory is not None and memory.fits(service):
+                self._memories[name] = memory.under(service)
+                continue
+            memory = self._memories[name] = Memory.of(service, self._listener)
+            if memory.breaker is not None:
+                self._listener.guarding(name, memory.breaker)
 
     async def _serve(self, service: Service, pipeline: Pipeline) -> None:
         consumer = self._serving[service.name] = ServiceConsumer(

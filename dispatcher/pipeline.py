@@ -1,68 +1,42 @@
-"""The way of one message, top to bottom: in time? settled first? instance, call, reply."""
+"""The way of one message, top to bottom: in time? held? settled first? Then
+
+    retry( hedge( breaker( pick an instance -> call it ) ) ), or the fallback,
+
+and the reply.
+"""
 
 import logging
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
+from typing import Any
 
 import msgspec
 
 from broker.messages import Envelope, Headers, Problem, Reply
 from broker.problems import PROBLEM_TYPES, ProblemType
+from dispatcher.attempt import NO_INSTANCE, Attempt, Health, failed, responded
+from dispatcher.metrics import DispatcherListener
+from dispatcher.policies.fallback import Fallback
+from dispatcher.policies.hedging import hedged
 from dispatcher.policies.load_balancing import LoadBalancer
+from dispatcher.policies.memory import Memory
+from dispatcher.policies.retry import SHORTEST_CALL, Retry
+from dispatcher.route_rules import NO_RULES, RouteRules
 from dispatcher.service_discovery import ServiceDiscovery
-from dispatcher.settle import Answered, Expired, Outcome, Work
-from dispatcher.upstream import (
-    ConnectFailed,
-    ConnectionLost,
-    InvalidRequest,
-    ProtocolError,
-    ResponseTooLarge,
-    UpstreamClient,
-    UpstreamError,
-    UpstreamRequest,
-    UpstreamResponse,
-    UpstreamTimeout,
-)
+from dispatcher.settle import Answered, Expired, Held, Outcome, Work
+from dispatcher.upstream import UpstreamClient, UpstreamError, UpstreamRequest
 
 logger = logging.getLogger(__name__)
-
-NO_INSTANCE_RETRY_AFTER = 1  # seconds; an instance that returns is known about that soon
-
-# Fixed words: what a client reads says nothing of addresses and connections behind the gateway.
-_FAILURES: dict[type[UpstreamError], tuple[ProblemType, str]] = {
-    InvalidRequest: (ProblemType.BAD_REQUEST, "The request can't be passed on unchanged."),
-    ConnectFailed: (ProblemType.UPSTREAM_CONNECTION, "The service could not be reached."),
-    ConnectionLost: (ProblemType.UPSTREAM_CONNECTION, "The service closed the connection."),
-    ProtocolError: (ProblemType.UPSTREAM_PROTOCOL, "The service did not answer in valid HTTP."),
-    ResponseTooLarge: (ProblemType.UPSTREAM_PROTOCOL, "The service's answer is too large."),
-    UpstreamTimeout: (ProblemType.DEADLINE_EXCEEDED, "The service did not answer in time."),
-}
-
-
-class Try(msgspec.Struct, frozen=True, gc=False):
-    """How one call ended: in a response, or in a problem."""
-
-    response: UpstreamResponse | None
-    problem: Problem | None
-    instance: str = ""
-    upstream_ms: float = 0.0
-
-
-_NO_INSTANCE = Try(
-    response=None,
-    problem=Problem(
-        ProblemType.NO_INSTANCE.slug,
-        "No instance of the service is available.",
-        "no",
-        NO_INSTANCE_RETRY_AFTER,
-    ),
-)
 
 
 class Pipeline:
     """What is done with each message of one service, and in which order.
 
-    ``timeout`` is seconds for one try; ``now`` is Unix seconds, ``monotonic`` measures durations.
+    ``rules`` are those of its routes, by label; ``memory`` is what its policies know from earlier
+    calls. ``fall_back_to`` is the pipeline of the service that is called instead of this one while
+    its breaker is open. ``now`` is Unix seconds, ``monotonic`` measures durations.
     """
 
     def __init__(
@@ -70,14 +44,29 @@ class Pipeline:
         client: UpstreamClient,
         discovery: ServiceDiscovery,
         balancer: LoadBalancer,
-        timeout: float,
+        memory: Memory,
+        retry: Retry,
+        *,
+        rules: Mapping[str, RouteRules],
+        listener: DispatcherListener,
+        fall_back_to: "Pipeline | None" = None,
         now: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        service = memory.service
         self._client = client
         self._discovery = discovery
         self._balancer = balancer
-        self._timeout = timeout
+        self._timeout = service.timeout
+        self._rules = rules
+        self._breaker = memory.breaker
+        self._budget = memory.budget
+        self._last_good = memory.last_good
+        self._retry = retry
+        options = service.circuit_breaker
+        self._fallback = Fallback(options, memory.last_good, listener) if options else None
+        self._fall_back_to = fall_back_to
+        self._listener = listener
         self._now = now
         self._monotonic = monotonic
 
@@ -87,56 +76,190 @@ class Pipeline:
         taken_at = self._now()
         if taken_at >= envelope.deadline:
             return Expired()
+        rules = self._rules.get(envelope.route, NO_RULES)
+        if rules.when_open == "hold" and not self.admits:
+            return Held()
         if not envelope.idempotent:
             work.settle_before_call()
-        last = await self._try_once(envelope)
-        return Answered(_reply(envelope, last, taken_at))
+        last = await self.call(work, rules)
+        if last is None:
+            return Held()
+        return Answered(_reply(work, last, taken_at))
 
-    async def _try_once(self, envelope: Envelope) -> Try:
-        """Pick an instance and call it."""
-        instance = self._balancer.pick(self._discovery.instances)
+    @property
+    def admits(self) -> bool:
+        """Whether a call could be made now."""
+        return self._breaker is None or self._breaker.permits
+
+    # --- retry ----------------------------------------------------------------------------------
+
+    async def call(self, work: Work, rules: RouteRules) -> Attempt | None:
+        """Call until it goes well, or once more would be no good; None to have it held."""
+        tried: list[str] = []
+        last: Attempt | None = None
+        self._budget.count()
+        while True:
+            if rules.hedge is None or not work.envelope.idempotent:
+                attempt = await self._guarded(work, rules, tried)
+            else:
+                attempt = await self._hedged(work, rules, tried)
+            if attempt is None:
+                return await self._refused(work, rules, last)
+            last = attempt
+            wait = self._wait(work, rules, last)
+            if wait is None:
+                return last
+            await self._retry.sleep(wait)
+
+    def _wait(self, work: Work, rules: RouteRules, last: Attempt) -> float | None:
+        """Seconds until the next try; None for none."""
+        envelope = work.envelope
+        if work.retries >= envelope.retry_count:
+            return None
+        if not self._retry.wanted(last, envelope, rules.retry_on):
+            return None
+        wait = self._retry.delay(work.retries, last, envelope.deadline)
+        if wait is None:
+            return None
+        if not self._budget.take():
+            self._listener.retry_budget_exhausted(envelope.service)
+            return None
+        work.retries += 1
+        self._listener.retried(envelope.service)
+        return wait
+
+    # --- hedge ----------------------------------------------------------------------------------
+
+    async def _hedged(self, work: Work, rules: RouteRules, tried: list[str]) -> Attempt | None:
+        """Call, and where that takes long, call another instance too."""
+        assert rules.hedge is not None  # noqa: S101 -- or it is not called
+
+        def more() -> Coroutine[Any, Any, Attempt | None] | None:
+            if not self._may_hedge(work.envelope, tried):
+                return None
+            self._listener.hedged(work.envelope.service)
+            return self._guarded(work, rules, tried)
+
+        return await hedged(self._guarded(work, rules, tried), more, rules.hedge)
+
+    def _may_hedge(self, envelope: Envelope, tried: list[str]) -> bool:
+        """Whether there is an instance to ask, the time for it, and the budget."""
+        if all(instance.name in tried for instance in self._discovery.instances):
+            return False
+        if self._now() + SHORTEST_CALL > envelope.deadline or not self.admits:
+            return False
+        if not self._budget.take():
+            self._listener.retry_budget_exhausted(envelope.service)
+            return False
+        return True
+
+    # --- breaker --------------------------------------------------------------------------------
+
+    async def _guarded(self, work: Work, rules: RouteRules, tried: list[str]) -> Attempt | None:
+        """Call if the breaker allows it, and tell it how that went; None where it does not."""
+        breaker = self._breaker
+        if breaker is None:
+            return await self._try_once(work, rules, tried)
+        permit = breaker.acquire()
+        if permit is None:
+            return None
+        try:
+            attempt = await self._try_once(work, rules, tried)
+        except BaseException:
+            breaker.released(permit)
+            raise
+        if attempt.health is Health.WELL:
+            breaker.succeeded(permit, attempt.upstream_ms / 1000)
+            if self._last_good is not None and attempt.response is not None:
+                self._last_good.keep(work.envelope, attempt.response)
+        elif attempt.health is Health.FAILING:
+            breaker.failed(permit, attempt.upstream_ms / 1000)
+        else:
+            breaker.released(permit)
+        return attempt
+
+    async def _refused(self, work: Work, rules: RouteRules, last: Attempt | None) -> Attempt | None:
+        """What becomes of a call that the breaker did not allow: as ``when_open`` says."""
+        if rules.when_open == "hold" and not work.settled:
+            return None
+        assert self._breaker is not None  # noqa: S101 -- it refused
+        retry_after = self._breaker.retry_after
+        if rules.when_open == "fallback" and self._fallback is not None:
+            other = partial(self._fall_back_to.call, work, rules) if self._fall_back_to else None
+            answer = await self._fallback.answer(work.envelope, retry_after, other)
+            if answer is not None:
+                return answer
+        return last or _circuit_open(retry_after)
+
+    # --- pick, and call -------------------------------------------------------------------------
+
+    async def _try_once(self, work: Work, rules: RouteRules, tried: list[str]) -> Attempt:
+        """Pick an instance, another than those tried if there is one, and call it."""
+        envelope = work.envelope
+        instance = self._balancer.pick(self._discovery.instances, tried)
         if instance is None:
-            return _NO_INSTANCE
+            return NO_INSTANCE
+        tried.append(instance.name)
+        work.calls += 1
         remaining = envelope.deadline - self._now()
+        timeout = min(self._timeout, remaining)
         request = UpstreamRequest(
-            envelope.method, envelope.target, _headers(envelope, remaining), envelope.body
+            envelope.method, envelope.target, _headers(work, remaining), envelope.body
         )
         began = self._monotonic()
         try:
-            response = await self._client.call(
-                instance.address, request, min(self._timeout, remaining)
-            )
-            problem = None
+            response = await self._client.call(instance.address, request, timeout)
         except UpstreamError as error:
             fields = {"request_id": envelope.id}
             logger.warning("call to %s failed: %s", instance.name, error, extra=fields)
-            response, problem = None, _problem(error)
-        return Try(response, problem, instance.name, (self._monotonic() - began) * 1000)
+            work.sent |= error.sent
+            # A client may leave a service less time than it can do with: no fault of the service.
+            patient = timeout >= min(self._timeout, rules.timeout) / 2
+            return failed(error, instance.name, (self._monotonic() - began) * 1000, patient)
+        work.sent = True
+        return responded(response, instance.name, (self._monotonic() - began) * 1000)
 
 
-def _headers(envelope: Envelope, remaining: float) -> Headers:
-    """The headers to forward, and how long the upstream has, in whole milliseconds."""
-    return (*envelope.headers, (b"X-Request-Deadline-Ms", b"%d" % (remaining * 1000)))
+def _headers(work: Work, remaining: float) -> Headers:
+    """The headers to forward, how long the upstream has, and the number of the attempt.
+
+    Copies of the message that were lost with their dispatchers count as one attempt each.
+    """
+    envelope = work.envelope
+    return (
+        *envelope.headers,
+        (b"X-Request-Deadline-Ms", b"%d" % (remaining * 1000)),
+        (b"X-Request-Attempt", b"%d" % (envelope.attempt - 1 + work.calls)),
+    )
 
 
-def _problem(error: UpstreamError) -> Problem:
-    kind, detail = _FAILURES.get(type(error), _FAILURES[ConnectionLost])
-    return Problem(kind.slug, detail, "unknown" if error.sent else "no")
+def _circuit_open(retry_after: float) -> Attempt:
+    problem = Problem(
+        ProblemType.CIRCUIT_OPEN.slug,
+        "The service has failed too often and is not called for now.",
+        "no",
+        max(1, math.ceil(retry_after)),
+    )
+    return Attempt(None, problem, health=Health.UNKNOWN)
 
 
-def _reply(envelope: Envelope, last: Try, taken_at: float) -> Reply:
-    """The last try as a reply."""
+def _reply(work: Work, last: Attempt, taken_at: float) -> Reply:
+    """The last attempt as a reply."""
+    envelope = work.envelope
     queue_ms = max(0.0, taken_at - envelope.published_at) * 1000  # clocks may differ a little
     response = last.response
     if response is None:
         assert last.problem is not None  # noqa: S101 -- one of the two is always there
+        problem = last.problem
+        if work.sent and problem.executed == "no":  # an earlier attempt may have been
+            problem = msgspec.structs.replace(problem, executed="unknown")
         return Reply(
             id=envelope.id,
-            status=PROBLEM_TYPES[last.problem.type].status,
-            problem=last.problem,
+            status=PROBLEM_TYPES[problem.type].status,
+            problem=problem,
             queue_ms=queue_ms,
             upstream_ms=last.upstream_ms,
-            attempts=1 if last.instance else 0,
+            attempts=work.calls,
             instance=last.instance,
         )
     return Reply(
@@ -147,6 +270,6 @@ def _reply(envelope: Envelope, last: Try, taken_at: float) -> Reply:
         body=response.body,
         queue_ms=queue_ms,
         upstream_ms=last.upstream_ms,
-        attempts=1,
+        attempts=work.calls,
         instance=last.instance,
     )

@@ -13,6 +13,7 @@ _REQUEST_ID = b"x-request-id"
 _PROXY_ERRORS = {
     ProblemType.UPSTREAM_CONNECTION: b"connection_terminated",
     ProblemType.UPSTREAM_PROTOCOL: b"http_protocol_error",
+    ProblemType.CIRCUIT_OPEN: b"destination_unavailable",
     ProblemType.NO_INSTANCE: b"destination_unavailable",
     ProblemType.DEADLINE_EXCEEDED: b"http_response_timeout",
     ProblemType.OUTCOME_UNKNOWN: b"proxy_internal_error",
@@ -26,6 +27,9 @@ _RECEIVED = {
     for status in range(200, 600)
 }
 
+# The answer is a fallback: no service gave it.
+_FALLEN_BACK = (_VIA, (b"Proxy-Status", _NAME + b";error=destination_unavailable"))
+
 
 def reply_response(
     reply: Reply, *, request_id: str, service: str | None = None, instance: str = ""
@@ -36,7 +40,8 @@ def reply_response(
     ``instance`` is the path that a problem speaks of.
     """
     if reply.problem is None and reply.status in _RECEIVED:
-        identified = ((b"X-Request-ID", request_id.encode()), *_RECEIVED[reply.status])
+        told = _RECEIVED[reply.status] if reply.instance else _FALLEN_BACK
+        identified = ((b"X-Request-ID", request_id.encode()), *told)
         headers = _without_request_id(reply.headers) + identified
         return Response(reply.status, headers, reply.body, reply.reason)
     return _problem(reply, request_id, service, instance)

@@ -1,7 +1,7 @@
 """A broker and an upstream client that tests hold in their hands."""
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -17,8 +17,12 @@ from broker.events import Event, Kind
 from broker.messages import Envelope, Reply
 from broker.topology import RequestQueue
 from config.models import Service, Tier
+from dispatcher.metrics import DispatcherListener
 from dispatcher.pipeline import Pipeline
 from dispatcher.policies.load_balancing import RoundRobin
+from dispatcher.policies.memory import Memory
+from dispatcher.policies.retry import Retry
+from dispatcher.route_rules import NO_RULES, RouteRules
 from dispatcher.service_discovery import StaticDiscovery
 from dispatcher.upstream import Address, ConnectionCounts, UpstreamRequest, UpstreamResponse
 
@@ -239,6 +243,35 @@ async def settled() -> None:
         await asyncio.sleep(0)
 
 
-def pipeline(client: HeldClient, of: Service, clock: Clock) -> Pipeline:
-    """The pipeline of a service; its durations are measured on the same clock."""
-    return Pipeline(client, StaticDiscovery(of), RoundRobin(), of.timeout, clock, clock)
+def pipeline(
+    client: HeldClient,
+    of: Service,
+    clock: Clock,
+    *,
+    rules: RouteRules = NO_RULES,
+    by_route: Mapping[str, RouteRules] | None = None,
+    memory: Memory | None = None,
+    listener: DispatcherListener | None = None,
+    fall_back_to: Pipeline | None = None,
+) -> Pipeline:
+    """The pipeline of a service; all is measured on one clock, which retries move.
+
+    Their waits are as long as they may be. ``rules`` are those of the usual envelope's route.
+    """
+    listener = listener or DispatcherListener()
+
+    async def sleep(seconds: float) -> None:
+        clock.now += seconds
+
+    return Pipeline(
+        client,
+        StaticDiscovery(of),
+        RoundRobin(),
+        memory or Memory.of(of, listener, clock),
+        Retry(of.retry_backoff, uniform=lambda _, bound: bound, sleep=sleep, now=clock),
+        rules=by_route or {"list-users": rules},
+        listener=listener,
+        fall_back_to=fall_back_to,
+        now=clock,
+        monotonic=clock,
+    )

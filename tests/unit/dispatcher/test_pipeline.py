@@ -59,6 +59,7 @@ async def test_the_request_is_passed_on() -> None:
         (b"A", b"1"),
         (b"a", b"2"),
         (b"X-Request-Deadline-Ms", b"1234"),
+        (b"X-Request-Attempt", b"1"),
     )
     assert call.request.body == b"\x00\xff"
 
