@@ -8,10 +8,11 @@ from typing import Self
 from broker.contract import Broker, ConnectionState
 from config.models import Service
 from config.snapshot import Snapshot
+from dispatcher.breaker_news import BreakerNews
 from dispatcher.consumer import ServiceConsumer
 from dispatcher.metrics import DispatcherListener
 from dispatcher.pipeline import Pipeline
-from dispatcher.policies.circuit_breaker import CircuitBreaker
+from dispatcher.policies.circuit_breaker import CircuitBreaker, Transition
 from dispatcher.policies.load_balancing import RoundRobin
 from dispatcher.policies.memory import Memory
 from dispatcher.policies.retry import Retry
@@ -43,6 +44,7 @@ class Dispatcher:
         self._listener = listener or DispatcherListener()
         self._now = now
         self._settler = Settler(broker, self._listener, now)
+        self._news = BreakerNews(broker, lambda: self.breakers, now)
         self._memories: dict[str, Memory] = {}
         self._serving: dict[str, ServiceConsumer] = {}
         self._leaving: dict[ServiceConsumer, asyncio.Task[None]] = {}
@@ -51,6 +53,7 @@ class Dispatcher:
     async def __aenter__(self) -> Self:
         """Take messages from now on, or as soon as the broker is there."""
         self._broker.watch(self._on_state)
+        await self._news.start()
         await self.use(self._snapshot)
         return self
 
@@ -143,9 +146,13 @@ class Dispatcher:
             if memory is not None and memory.fits(service):
                 self._memories[name] = memory.under(service)
                 continue
-            memory = self._memories[name] = Memory.of(service, self._listener)
+            memory = self._memories[name] = Memory.of(service, self._breaker_changed)
             if memory.breaker is not None:
                 self._listener.guarding(name, memory.breaker)
+
+    def _breaker_changed(self, service: str, transition: Transition) -> None:
+        self._listener.breaker_changed(service, transition)
+        self._news.changed(service, transition)
 
     async def _serve(self, service: Service, pipeline: Pipeline) -> None:
         consumer = self._serving[service.name] = ServiceConsumer(

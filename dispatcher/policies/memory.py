@@ -3,10 +3,10 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Self
 
 from config.models import CircuitBreakerOptions, Service
-from dispatcher.metrics import DispatcherListener
 from dispatcher.policies.circuit_breaker import CircuitBreaker, Transition
 from dispatcher.policies.last_good import LastGoodAnswers
 from dispatcher.policies.retry import RetryBudget
@@ -25,18 +25,15 @@ class Memory:
     def of(
         cls,
         service: Service,
-        listener: DispatcherListener,
+        changed: Callable[[str, Transition], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> Self:
-        """A fresh one. ``clock`` gives seconds."""
+        """A fresh one. ``changed`` hears of its breaker by service; ``clock`` gives seconds."""
         options = service.circuit_breaker
         if options is None:
             return cls(service, RetryBudget(clock=clock))
 
-        def changed(transition: Transition) -> None:
-            listener.breaker_changed(service.name, transition)
-
-        breaker = _breaker(options, changed, clock)
+        breaker = _breaker(options, partial(changed, service.name), clock)
         last_good = LastGoodAnswers(options.last_good, clock) if options.last_good else None
         return cls(service, RetryBudget(clock=clock), breaker, last_good)
 

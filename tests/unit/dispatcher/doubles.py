@@ -267,7 +267,7 @@ def pipeline(
         client,
         StaticDiscovery(of),
         RoundRobin(),
-        memory or Memory.of(of, listener, clock),
+        memory or Memory.of(of, listener.breaker_changed, clock),
         Retry(of.retry_backoff, uniform=lambda _, bound: bound, sleep=sleep, now=clock),
         rules=by_route or {"list-users": rules},
         listener=listener,

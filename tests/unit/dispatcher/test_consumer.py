@@ -463,7 +463,7 @@ class HoldingBench(Bench):
 
     def __init__(self) -> None:
         super().__init__(circuit_breaker={"failure_threshold": 1, "reset_timeout": 5})
-        memory = Memory.of(self.service, self.counts, self.clock)
+        memory = Memory.of(self.service, self.counts.breaker_changed, self.clock)
         assert memory.breaker is not None
         self.breaker = memory.breaker
         self.consumer.pipeline = pipeline(

@@ -65,7 +65,7 @@ class Bench:
         self.client = client or HeldClient()
         self.events = Events()
         self.service: Service = service(**changes)
-        self.memory = Memory.of(self.service, self.events, self.clock)
+        self.memory = Memory.of(self.service, self.events.breaker_changed, self.clock)
         self.pipeline = pipeline(
             self.client,
             self.service,
