@@ -42,7 +42,13 @@ class BreakerNews:
         self._on_state(self._broker.state)
 
     def changed(self, service: str, transition: Transition) -> None:
-        """An own breaker went over to another state."""
+        """An own breaker went over to another state.
+
+        The last calls of a breaker that another configuration has replaced are nobody's news.
+        """
+        breaker = self._breakers().get(service)
+        if breaker is None or breaker.state is not transition.state:
+            return
         self._opened.pop(service, None)
         if transition.told:
             return

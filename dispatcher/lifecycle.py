@@ -149,6 +149,9 @@ class Dispatcher:
             memory = self._memories[name] = Memory.of(service, self._breaker_changed)
             if memory.breaker is not None:
                 self._listener.guarding(name, memory.breaker)
+        for name, memory in known.items():
+            if memory.breaker is not None and name not in self.breakers:
+                self._listener.unguarded(name)
 
     def _breaker_changed(self, service: str, transition: Transition) -> None:
         self._listener.breaker_changed(service, transition)

@@ -52,6 +52,9 @@ class DispatcherListener:
     def guarding(self, service: str, breaker: CircuitBreaker) -> None:
         """A service has this circuit breaker from now on."""
 
+    def unguarded(self, service: str) -> None:
+        """A service has no circuit breaker any more."""
+
     def breaker_changed(self, service: str, transition: Transition) -> None:
         """A service's circuit breaker went over to another state."""
 
@@ -170,6 +173,10 @@ class DispatcherMetrics(DispatcherListener):
         """Read its state when somebody looks."""
         gauge = self._breaker_state.labels(service)
         gauge.set_function(lambda: _STATE_VALUES[breaker.state])
+
+    def unguarded(self, service: str) -> None:
+        """The last state would stand there for ever."""
+        self._breaker_state.remove(service)
 
     def breaker_changed(self, service: str, transition: Transition) -> None:
         """Count it."""

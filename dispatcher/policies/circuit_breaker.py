@@ -68,7 +68,8 @@ class CircuitBreaker:
     only in the state in which it was given: a call that began before the breaker opened says
     nothing of the service as it is when it ends.
 
-    ``listener`` hears of each change of state; ``clock`` gives seconds.
+    ``listener`` hears of each change of state; ``clock`` gives seconds. Raises ValueError for
+    numbers that make it open from the start, or never close.
     """
 
     def __init__(
@@ -86,6 +87,10 @@ class CircuitBreaker:
         listener: Callable[[Transition], None] = _nobody,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        if failure_threshold < 1 or half_open_max_calls < 1:
+            raise ValueError("failure_threshold and half_open_max_calls are at least 1")
+        if reset_timeout <= 0:
+            raise ValueError("reset_timeout is above 0 seconds")
         self._threshold = failure_threshold
         self._reset_timeout = reset_timeout
         self._fallback_response = fallback_response

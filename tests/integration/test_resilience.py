@@ -60,7 +60,10 @@ async def reset(wire: Wire) -> None:
 
 
 async def test_a_retry_goes_to_the_instance_that_is_well(tmp_path: Path) -> None:
-    """With one of two instances crashing at each request, every GET is answered, no POST twice."""
+    """With one of two instances crashing at each request, every GET is answered, no POST twice.
+
+    No more of them than the budget of retries has at least.
+    """
     service = Service()
     async with upstream(service.answer) as good, ScriptedUpstream(reset) as bad:
         instances = [{"url": str(bad.address)}, {"url": good}]
@@ -70,15 +73,15 @@ async def test_a_retry_goes_to_the_instance_that_is_well(tmp_path: Path) -> None
             [{"name": "users", "instances": instances}],
         )
         async with started(tmp_path, "up", "--config", config) as up, aiohttp.ClientSession() as s:
-            gets = [await ask(s, f"{up.public}/r/get{n}") for n in range(6)]
-            posts = [await ask(s, f"{up.public}/r/post{n}", "POST") for n in range(6)]
+            gets = [await ask(s, f"{up.public}/r/get{n}") for n in range(3)]
+            posts = [await ask(s, f"{up.public}/r/post{n}", "POST") for n in range(2)]
             metrics = await up.metrics()
 
     assert {status for status, _, _ in gets} == {200}
-    assert {headers["X-Attempt"] for _, _, headers in gets} == {"1", "2"}
-    assert Counter(status for status, _, _ in posts) == {200: 3, 502: 3}
+    assert "2" in {headers["X-Attempt"] for _, _, headers in gets}
+    assert [status for status, _, _ in posts] in ([200, 502], [502, 200])
     assert set(service.asked.values()) == {1}
-    assert metrics['dispatcher_retries_total{service="users"}'] == bad.accepted - 3
+    assert metrics['dispatcher_retries_total{service="users"}'] == bad.accepted - 1
 
 
 async def test_a_hedge_overtakes_an_instance_that_hangs(tmp_path: Path) -> None:
@@ -99,11 +102,11 @@ async def test_a_hedge_overtakes_an_instance_that_hangs(tmp_path: Path) -> None:
             [{"name": "users", "instances": instances}],
         )
         async with started(tmp_path, "up", "--config", config) as up, aiohttp.ClientSession() as s:
-            answers = [await ask(s, f"{up.public}/h/{n}") for n in range(4)]
+            answers = [await ask(s, f"{up.public}/h/{n}") for n in range(3)]
             await asyncio.wait_for(let_go.wait(), 20)
             metrics = await up.metrics()
 
-    assert [(status, text) for status, text, _ in answers] == [(200, f"/h/{n}") for n in range(4)]
+    assert [(status, text) for status, text, _ in answers] == [(200, f"/h/{n}") for n in range(3)]
     assert metrics['dispatcher_hedges_total{service="users"}'] == bad.accepted > 0
 
 

@@ -81,6 +81,18 @@ async def test_what_changes_nothing(bench: Bench) -> None:
     assert bench.breaker.state is State.CLOSED
 
 
+async def test_a_breaker_that_was_replaced_is_not_told_of(bench: Bench) -> None:
+    """Its last calls may still fail, at an address that is not the service's any more."""
+    replaced, bench.breaker = bench.breaker, CircuitBreaker(1, 60, clock=bench.clock)
+    permit = replaced.acquire()
+    assert permit is not None
+    replaced.failed(permit)
+    bench.broker.tell(StateWanted(kind="breaker"))
+
+    assert replaced.state is State.OPEN
+    assert bench.said() == []
+
+
 async def test_who_comes_late_is_told(bench: Bench) -> None:
     """What is open by own calls is said again, as long as it is; nothing else is."""
     bench.broker.tell(StateWanted(kind="breaker"))

@@ -309,12 +309,15 @@ async def test_a_service_falls_back_to_another() -> None:
 
 
 async def test_what_listeners_hear_of_a_breaker() -> None:
-    """That there is one, and each change of its state under the service's name."""
+    """That there is one, each change of its state, and that there is none any more."""
     heard: list[tuple[str, str]] = []
 
     class Listener(DispatcherListener):
         def guarding(self, service: str, breaker: CircuitBreaker) -> None:
             heard.append((service, breaker.state))
+
+        def unguarded(self, service: str) -> None:
+            heard.append((service, "none"))
 
         def breaker_changed(self, service: str, transition: Transition) -> None:
             heard.append((service, transition.state))
@@ -322,5 +325,11 @@ async def test_what_listeners_hear_of_a_breaker() -> None:
     bench = Bench(snapshot(guarded(), service("orders")), Listener())
     async with bench.dispatcher:
         await open_breaker(bench)
+        await bench.dispatcher.use(snapshot(guarded("others"), service()))
 
-    assert heard == [("users", "CLOSED"), ("users", "OPEN")]
+    assert heard == [
+        ("users", "CLOSED"),
+        ("users", "OPEN"),
+        ("others", "CLOSED"),
+        ("users", "none"),
+    ]

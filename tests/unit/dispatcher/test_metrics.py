@@ -114,7 +114,10 @@ def test_breakers_retries_and_fallbacks(
     metrics.retry_budget_exhausted("users")
     metrics.fell_back("users", "last_good")
 
+    metrics.unguarded("users")
+
     assert states == [0, 2, 1]
+    assert value("circuit_breaker_state") is None
     assert value("circuit_breaker_transitions_total", state="OPEN") == 1
     assert value("circuit_breaker_transitions_total", state="HALF_OPEN") == 1
     assert value("retries_total") == value("hedges_total") == 1

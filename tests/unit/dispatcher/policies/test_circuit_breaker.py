@@ -327,6 +327,15 @@ async def test_call_without_a_fallback() -> None:
     assert caught.value.retry_after == 60.0
 
 
+@pytest.mark.parametrize(
+    "options", [{"failure_threshold": 0}, {"half_open_max_calls": 0}, {"reset_timeout": 0}]
+)
+def test_numbers_that_make_no_breaker(options: dict[str, int]) -> None:
+    """One that could never close, or is open from the start, is refused."""
+    with pytest.raises(ValueError, match=next(iter(options))):
+        CircuitBreaker(**options)
+
+
 async def test_a_cancelled_call_is_no_failure() -> None:
     """Neither in CLOSED nor as a probe, whose place it frees."""
     clock = Clock()
