@@ -591,6 +591,21 @@ async def test_held_messages_are_given_back_on_leaving(holding: HoldingBench) ->
     assert not holding.consumer._holding
 
 
+async def test_what_was_held_may_be_elsewhere_after_a_lost_connection(
+    holding: HoldingBench,
+) -> None:
+    """What the broker does not hand out here again is with another dispatcher: no call of it."""
+    holding.hold(2)
+    await settled()
+    holding.consumer.connection_lost()
+    holding.close()
+    holding.broker.deliver(envelope("new", target="/new"))
+    await holding.answer_all()
+
+    assert holding.called() == ["/new"]
+    assert not holding.consumer._held
+
+
 async def test_held_messages_of_a_lost_connection(holding: HoldingBench) -> None:
     """The broker hands them out again; they were not begun, so they are held again, once each."""
     holding.hold(2)

@@ -490,23 +490,47 @@ async def test_a_hedge_goes_to_another_instance() -> None:
     assert (b"X-Request-Attempt", b"2") in second.request.headers
 
 
-async def test_no_hedge() -> None:
-    """Not for a POST, without another instance, beyond the budget, or past the deadline."""
-    for bench, message in (
-        (Bench(hedging(), **TWO), post()),
-        (Bench(hedging()), envelope()),
-        (Bench(hedging(), **TWO), envelope()),
-        (Bench(hedging(), **TWO), envelope(deadline=NOW + 0.004)),
-    ):
-        while bench.memory.budget.take() and message.deadline > NOW + 1:
-            pass
-        task = bench.handle(message)
-        call = await bench.call(1)
-        await asyncio.sleep(0.01)
-        call.answer()
-        await task
-        assert len(bench.client.calls) == 1
-        assert bench.events.heard["hedged"] == 0
+async def no_hedge(bench: Bench, message: Envelope) -> None:
+    """One call, and no other after the delay."""
+    task = bench.handle(message)
+    call = await bench.call(1)
+    await asyncio.sleep(0.01)
+    call.answer()
+    await task
+    assert len(bench.client.calls) == 1
+    assert bench.events.heard["hedged"] == 0
+
+
+async def test_no_hedge_where_it_could_do_harm_or_no_good() -> None:
+    """Not for a POST, not without another instance, not past the deadline."""
+    await no_hedge(Bench(hedging(), **TWO), post())
+    await no_hedge(Bench(hedging()), envelope())
+    await no_hedge(Bench(hedging(), **TWO), envelope(deadline=NOW + 0.004))
+
+
+async def test_no_hedge_beyond_the_budget() -> None:
+    """Hedges are paid from the budget of retries."""
+    bench = Bench(hedging(), **TWO)
+    while bench.memory.budget.take():
+        pass
+    await no_hedge(bench, envelope())
+    assert bench.events.heard == {"exhausted": 1}
+
+
+async def test_no_hedge_while_the_breaker_is_open() -> None:
+    """One that opens while the first call is under way stops the second, at no cost."""
+    bench = Bench(hedging(), **TWO, **guarded(failure_threshold=1))
+    permit = bench.breaker.acquire()
+    assert permit is not None
+    task = bench.handle(envelope())
+    await bench.call(1)
+    bench.breaker.failed(permit)
+    await asyncio.sleep(0.01)
+    bench.client.calls[0].answer()
+    await task
+
+    assert len(bench.client.calls) == 1
+    assert bench.events.heard == {}
 
 
 async def test_a_hedged_call_that_failed_is_retried() -> None:
