@@ -110,6 +110,8 @@ class Pipeline:
             if wait is None:
                 return last
             await self._retry.sleep(wait)
+            if self._now() >= work.envelope.deadline:  # a busy process sleeps longer than asked for
+                return last
 
     def _wait(self, work: Work, rules: RouteRules, last: Attempt) -> float | None:
         """Seconds until the next try; None for none."""

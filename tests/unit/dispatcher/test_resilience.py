@@ -211,6 +211,18 @@ async def test_retry_after_beyond_the_deadline() -> None:
     assert outcome.reply.headers == ((b"Retry-After", b"3"),)
 
 
+async def test_a_wait_that_took_too_long() -> None:
+    """When the deadline has passed meanwhile, the next try is not made."""
+    bench = Bench()
+
+    class Oversleeping(Events):
+        def retried(self, service: str) -> None:
+            bench.clock.now += 10
+
+    bench.pipeline._listener = Oversleeping()
+    assert (await bench.ask(envelope(retry_count=3), 503)).attempts == 1
+
+
 # --- breaker ------------------------------------------------------------------------------------
 
 
