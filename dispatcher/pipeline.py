@@ -106,20 +106,22 @@ class Pipeline:
             if attempt is None:
                 return await self._refused(work, rules, last)
             last = attempt
-            wait = self._wait(work, rules, last)
+            retries_left = work.retries < work.envelope.retry_count
+            if not retries_left or not self._retry.wanted(last, work.envelope, rules.retry_on):
+                return last
+            if not self.admits:
+                work.retries += 1  # the next call is one, here after a while or at another service
+                return await self._refused(work, rules, last)
+            wait = self._wait(work, last)
             if wait is None:
                 return last
             await self._retry.sleep(wait)
             if self._now() >= work.envelope.deadline:  # a busy process sleeps longer than asked for
                 return last
 
-    def _wait(self, work: Work, rules: RouteRules, last: Attempt) -> float | None:
-        """Seconds until the next try; None for none."""
+    def _wait(self, work: Work, last: Attempt) -> float | None:
+        """Seconds until the next try, which is counted; None where time or budget forbid it."""
         envelope = work.envelope
-        if work.retries >= envelope.retry_count:
-            return None
-        if not self._retry.wanted(last, envelope, rules.retry_on):
-            return None
         wait = self._retry.delay(work.retries, last, envelope.deadline)
         if wait is None:
             return None
