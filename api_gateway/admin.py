@@ -29,9 +29,12 @@ class Subject(Protocol):
     async def metrics(self) -> bytes:
         """The metrics page, in Prometheus' text format."""
 
+    async def breakers(self) -> list[dict[str, Any]]:
+        """The circuit breakers, one entry each."""
+
 
 class AdminServer:
-    """Serves ``/health/live``, ``/health/ready`` and ``/metrics`` for one subject.
+    """Serves ``/health/live``, ``/health/ready``, ``/metrics`` and ``/breakers`` for one subject.
 
     It owns ``listening``, a socket that listens, from entering on.
     """
@@ -61,6 +64,7 @@ class AdminServer:
                 web.get("/health/live", self._live),
                 web.get("/health/ready", self._ready),
                 web.get("/metrics", self._metrics),
+                web.get("/breakers", self._breakers),
             ]
         )
         return application
@@ -72,6 +76,9 @@ class AdminServer:
         health = await self._subject.health()
         answer = {"status": READY if health.ready else NOT_READY, "checks": dict(health.checks)}
         return web.json_response(answer, status=200 if health.ready else 503)
+
+    async def _breakers(self, _: web.Request) -> web.Response:
+        return web.json_response({"breakers": await self._subject.breakers()})
 
     async def _metrics(self, _: web.Request) -> web.Response:
         page = await self._subject.metrics()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from enum import Enum
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from prometheus_client import generate_latest
 
@@ -170,6 +170,10 @@ class Node:
     async def metrics(self) -> bytes:
         """The page of this process."""
         return generate_latest(self._registry)
+
+    async def breakers(self) -> list[dict[str, Any]]:
+        """Those of this process' dispatcher, if it has one."""
+        return [] if self._dispatcher is None else self._dispatcher.breakers()
 
 
 def _broker(settings: Settings, listener: BrokerListener) -> Broker:

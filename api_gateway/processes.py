@@ -259,6 +259,25 @@ class Processes:
         await asyncio.gather(*(self._read_metrics(child) for child in self._children))
         return generate_latest(self._registry)
 
+    async def breakers(self) -> list[dict[str, Any]]:
+        """Those of all children that answer, each with the child's name as its ``process``."""
+        return [
+            {"process": child.name, **breaker}
+            for child, breakers in zip(
+                self._children,
+                await asyncio.gather(*(self._breakers_of(child) for child in self._children)),
+                strict=True,
+            )
+            for breaker in breakers
+        ]
+
+    async def _breakers_of(self, child: Child) -> list[dict[str, Any]]:
+        try:
+            answer: dict[str, Any] = json.loads(await child.ask("/breakers"))
+        except (aiohttp.ClientError, TimeoutError, ValueError):
+            return []
+        return list(answer["breakers"])
+
     async def _read_metrics(self, child: Child) -> None:
         ends = child.ends
         try:

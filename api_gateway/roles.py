@@ -7,7 +7,7 @@ makes a drain that has begun end soon. Leaving ends it at once, in the reverse o
 import asyncio
 import socket
 from contextlib import AsyncExitStack, suppress
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 from uuid import uuid4
 
 from prometheus_client import CollectorRegistry
@@ -66,6 +66,18 @@ class DispatcherRole:
     async def use(self, snapshot: Snapshot) -> None:
         """Serve the services of another snapshot."""
         await self._dispatcher.use(snapshot)
+
+    def breakers(self) -> list[dict[str, Any]]:
+        """The state of each circuit breaker, in plain data; ``retry_after`` is in seconds."""
+        return [
+            {
+                "service": service,
+                "state": breaker.state,
+                "failures": breaker.failures,
+                "retry_after": round(breaker.retry_after, 3),
+            }
+            for service, breaker in self._dispatcher.breakers.items()
+        ]
 
     async def drain(self) -> bool:
         """Give back what waits, finish what is under way, settle what had to be broken off."""

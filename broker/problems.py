@@ -43,6 +43,7 @@ class ProblemType(Enum):
     QUEUE_FULL = _Kind("queue-full", 503, "The queue is full")
     BROKER_UNAVAILABLE = _Kind("broker-unavailable", 503, "The message broker is unavailable")
     NO_INSTANCE = _Kind("no-instance", 503, "No instance of the service is available")
+    CIRCUIT_OPEN = _Kind("circuit-open", 503, "The service is failing and is left alone")
     LIMITS_UNAVAILABLE = _Kind("limits-unavailable", 503, "Rate limits can't be checked")
     SESSIONS_UNAVAILABLE = _Kind("sessions-unavailable", 503, "Sessions can't be checked")
     TOO_MANY_CONNECTIONS = _Kind("too-many-connections", 503, "Too many connections")

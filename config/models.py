@@ -38,6 +38,7 @@ from config.values import (
     Network,
     Number,
     Origin,
+    Part,
     PathPattern,
     PemFile,
     PlainUrl,
@@ -179,6 +180,13 @@ _RateLimitOrNumber = Annotated[
 ]
 
 
+class Hedge(Model):
+    """Further calls while the first is late: how many at most, each after ``delay`` seconds."""
+
+    delay: Seconds
+    max: Annotated[WholeNumber, Field(ge=1, le=5)] = 1
+
+
 class Route(Model):
     """Which requests go to which service, and under which rules."""
 
@@ -195,6 +203,8 @@ class Route(Model):
     rate_limit_cost: Annotated[PositiveCount, Field(le=1_000_000)] = 1
     timeout: Seconds = 30.0
     retry_count: Annotated[WholeNumber | None, Field(ge=0, le=20)] = None
+    retry_on: tuple[Annotated[WholeNumber, Field(ge=400, le=599)], ...] = ()
+    hedge: Hedge | None = None
     name: Annotated[str, Field(max_length=200)] = ""
     upstream_path: PathPattern | None = None
     roles: AnyOrAll | None = None
@@ -268,14 +278,39 @@ class HealthCheck(Model):
     unhealthy_threshold: PositiveCount = 3
 
 
+class LastGood(Model):
+    """How many good answers are kept for bad times, and for how many seconds."""
+
+    max_entries: PositiveCount = 1000
+    max_bytes: Size = 16 * 1024**2
+    max_age: Seconds = 3600.0
+
+
 class CircuitBreakerOptions(Model):
-    """When a service counts as failing, and what is answered meanwhile."""
+    """When a service counts as failing, and what is answered meanwhile.
+
+    ``failure_rate`` and ``slow_call_rate`` are parts of the calls of the last ``window`` seconds.
+    """
 
     failure_threshold: PositiveCount = 5
     reset_timeout: Seconds = 60.0
     half_open_max_calls: PositiveCount = 1
+    failure_rate: Part | None = None
+    slow_call_rate: Part | None = None
+    slow_call_duration: Seconds = 1.0
+    window: Seconds = 60.0
+    minimum_calls: PositiveCount = 20
     fallback_response: dict[str, Any] | None = None
     fallback_status: Annotated[WholeNumber, Field(ge=200, le=599)] = 503
+    fallback_service: Annotated[Name | None, Field(description="the name of a service")] = None
+    last_good: LastGood | None = None
+
+
+class Backoff(Model):
+    """How long to wait before a retry: up to ``base`` seconds, each time twice that, to ``max``."""
+
+    base: Seconds = 0.025
+    max: Seconds = 0.25
 
 
 class Discovery(Model):
@@ -353,6 +388,7 @@ class Service(Model):
     base_url: Annotated[PlainUrl | None, Field(validate_default=True)] = None
     timeout: Seconds = 30.0
     retry_count: Annotated[WholeNumber, Field(ge=0, le=20)] = 0
+    retry_backoff: Backoff = Backoff()
     metadata: dict[str, str] = {}
     strategy: Literal["round_robin", "least_connections", "weighted_round_robin", "adaptive"] = (
         "round_robin"

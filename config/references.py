@@ -1,6 +1,6 @@
 """What no entry can know alone: names given twice, and names that must exist elsewhere."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from config.paths import shape
 from config.sections import Section, methods_of, text_at
 from config.values import TierName
 
+_FALLBACK_SERVICE = ("circuit_breaker", "fallback_service")
 _INHERIT = "inherit"
 _DEFAULT_TIER = "FREE"
 _TIER_NAME = TypeAdapter[str](TierName)
@@ -45,6 +46,8 @@ def check_references(whole: Sections) -> None:
     _report(whole.routes, _unknown_priorities(whole.routes, whole.tiers))
     _report(whole.routes, _same_names(whole.routes))
     _report(whole.services, _same_names(whole.services))
+    _report(whole.services, _unknown_fallbacks(whole.services))
+    _report(whole.services, _circular_fallbacks(whole.services))
     _report(whole.transforms, _same_names(whole.transforms))
     _report(whole.tiers, _bad_tier_names(whole.tiers))
     _report(whole.tiers, _floors_beyond_all(whole.tiers))
@@ -93,6 +96,42 @@ def _unknown_services(routes: Section[Route], services: Section[Service]) -> Ite
         name = text_at(entry, "service")
         if name and name not in known:
             yield _unknown((*path, "service"), name, known, "service")
+
+
+def _fallbacks(services: Section[Service]) -> dict[str, tuple[KeyPath, str]]:
+    """The path of each sound service that has another to fall back to, and the name of that."""
+    return {
+        service.name: (path, service.circuit_breaker.fallback_service)
+        for path, service in services.models.items()
+        if service.circuit_breaker and service.circuit_breaker.fallback_service
+    }
+
+
+def _unknown_fallbacks(services: Section[Service]) -> Iterator[Problem]:
+    known = set(filter(None, services.names.values()))
+    for path, name in _fallbacks(services).values():
+        if name not in known:
+            yield _unknown((*path, *_FALLBACK_SERVICE), name, known, "service")
+
+
+def _circular_fallbacks(services: Section[Service]) -> Iterator[Problem]:
+    """Services that fall back to each other in a circle: told at each of them."""
+    fallbacks = _fallbacks(services)
+    for service, (path, name) in fallbacks.items():
+        if _leads_to(service, name, fallbacks):
+            found = f"{quoted(name)}, which leads back to {quoted(service)}"
+            yield Problem((*path, *_FALLBACK_SERVICE), found, "a service outside of that circle")
+
+
+def _leads_to(goal: str, name: str, fallbacks: Mapping[str, tuple[KeyPath, str]]) -> bool:
+    """Whether one falls back to the other, over as many as there are."""
+    for _ in fallbacks:
+        if name == goal:
+            return True
+        if name not in fallbacks:
+            return False
+        _, name = fallbacks[name]
+    return False
 
 
 def _unknown_priorities(routes: Section[Route], tiers: Section[Tier]) -> Iterator[Problem]:

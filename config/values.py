@@ -183,6 +183,9 @@ SecondsFromZero = Annotated[
     Field(ge=0, le=_DAY),
     _words(f"a number of seconds from 0 to {_DAY}", "number"),
 ]
+Part = Annotated[
+    Number, Field(gt=0, le=1), _words("a part of the whole, above 0 and up to 1", "number")
+]
 Network = Annotated[
     ipaddress.IPv4Network | ipaddress.IPv6Network,
     BeforeValidator(_parse_network),

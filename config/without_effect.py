@@ -11,14 +11,10 @@ from config.models import Model
 from config.snapshot import Snapshot
 
 _ROUTE = {
-    "retry_count": "retry_count",
     "async_mode": "async",
-    "when_open": "when_open",
 }
 _SERVICE = {
-    "retry_count": "retry_count",
     "health_check": "health_check",
-    "circuit_breaker": "circuit_breaker",
     "discovery": "discovery",
 }
 _GATEWAY = {

@@ -11,6 +11,7 @@ from broker.messages import Envelope
 from broker.problems import ProblemType
 from broker.topology import request_queues
 from config.models import Service, Tier
+from dispatcher.holding import Holding
 from dispatcher.metrics import DispatcherListener
 from dispatcher.pipeline import Pipeline
 from dispatcher.settle import (
@@ -18,6 +19,7 @@ from dispatcher.settle import (
     DeadLettered,
     Expired,
     GivenBack,
+    Held,
     Outcome,
     RetryLater,
     Settler,
@@ -68,6 +70,7 @@ class ServiceConsumer:
         self._now = now
         self._limit = service.concurrency.limit
         self._turns: Turns[Work] = Turns(tiers)
+        self._holding = Holding(self._look_after_held)
         self._subscriptions: list[Consumer] = []
         self._held: dict[str, Work] = {}  # by message id: what waits and what is under way
         self._running: dict[asyncio.Task[Outcome], Work] = {}
@@ -100,7 +103,7 @@ class ServiceConsumer:
         # 2. The broker sends no more. What it has sent meanwhile waits with the rest.
         await self._unsubscribe()
         # 3. What waits goes back. Not before 2, or it would come here again.
-        for work in self._turns.drain():
+        for work in (*self._holding.take_all(), *self._turns.drain()):
             self._conclude(work, GivenBack())
         # 4. What is under way is finished, answered and settled.
         if self._running:
@@ -120,7 +123,7 @@ class ServiceConsumer:
         now = self._now()
         known = self._unstarted.items()
         self._unstarted = {id_: deadline for id_, deadline in known if deadline > now}
-        for work in self._turns.drain():
+        for work in (*self._holding.take_all(), *self._turns.drain()):
             del self._held[work.envelope.id]
             self._unstarted[work.envelope.id] = work.envelope.deadline
 
@@ -148,8 +151,8 @@ class ServiceConsumer:
         """
         envelope = work.envelope
         self._listener.redelivered(envelope)
-        if held := self._held.get(envelope.id):
-            held.renew(work.delivery)
+        if known := self._held.get(envelope.id):
+            known.renew(work.delivery)
             return False
         if self._unstarted.pop(envelope.id, None) is not None:
             return True
@@ -173,10 +176,24 @@ class ServiceConsumer:
                 self._conclude(work, after_interruption(work))
             elif error := task.exception():
                 self._conclude(work, after_crash(work.envelope, error))
+            elif isinstance(outcome := task.result(), Held) and not self._draining:
+                self._holding.add(work)
             else:
-                self._conclude(work, task.result())
+                self._conclude(work, outcome)
         finally:
+            self._look_after_held()
             self._fill()
+
+    def _look_after_held(self) -> None:
+        """Let go what a breaker does not hold any more, or what nobody waits for any more."""
+        if not self._holding:
+            return
+        if self.pipeline.admits:
+            for work in self._holding.take_all():
+                self._turns.add(work.envelope.tier, work)
+            self._fill()
+        for work in self._holding.take_expired(self._now()):
+            self._conclude(work, Expired())
 
     def _conclude(self, work: Work, outcome: Outcome) -> None:
         self._held.pop(work.envelope.id, None)

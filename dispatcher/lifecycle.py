@@ -2,23 +2,38 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Self
 
 from broker.contract import Broker, ConnectionState
 from config.models import Service
 from config.snapshot import Snapshot
+from dispatcher.breaker_news import BreakerNews
 from dispatcher.consumer import ServiceConsumer
 from dispatcher.metrics import DispatcherListener
 from dispatcher.options import ClientTls, UpstreamOptions
 from dispatcher.pipeline import Pipeline
+from dispatcher.policies.circuit_breaker import CircuitBreaker, Transition
 from dispatcher.policies.load_balancing.services import Balancers
+from dispatcher.policies.memory import Memory
+from dispatcher.policies.retry import Retry
+from dispatcher.route_rules import RouteRules, rules_by_service
 from dispatcher.service_discovery import StaticDiscovery
 from dispatcher.settle import Settler
 from dispatcher.tls import TlsContexts
 from dispatcher.transformation.plans import Compiler
 from dispatcher.transformation.transformation import Transformation
 from dispatcher.upstream import UpstreamClient
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What the pipelines of one configuration have in common, or by service."""
+
+    tls: Mapping[str, ClientTls | None]
+    transformation: Transformation
+    rules: Mapping[str, Mapping[str, RouteRules]]
 
 
 class Dispatcher:
@@ -50,6 +65,8 @@ class Dispatcher:
         self.balancers = Balancers(self._listener, zone, monotonic)
         self._settler = Settler(broker, self._listener, now)
         self._transforms = Compiler()
+        self._news = BreakerNews(broker, lambda: self.breakers, now)
+        self._memories: dict[str, Memory] = {}
         self._serving: dict[str, ServiceConsumer] = {}
         self._leaving: dict[ServiceConsumer, asyncio.Task[None]] = {}
         self._changing = asyncio.Lock()
@@ -57,6 +74,7 @@ class Dispatcher:
     async def __aenter__(self) -> Self:
         """Take messages from now on, or as soon as the broker is there."""
         self._broker.watch(self._on_state)
+        await self._news.start()
         await self.use(self._snapshot)
         return self
 
@@ -68,6 +86,12 @@ class Dispatcher:
     def in_flight(self) -> int:
         """How many messages are under way."""
         return sum(consumer.in_flight for consumer in self._consumers())
+
+    @property
+    def breakers(self) -> Mapping[str, CircuitBreaker]:
+        """The circuit breakers, by service."""
+        memories = self._memories.items()
+        return {name: memory.breaker for name, memory in memories if memory.breaker is not None}
 
     async def use(self, snapshot: Snapshot) -> None:
         """Go over to another configuration; what is under way is finished under the one it had.
@@ -105,22 +129,65 @@ class Dispatcher:
             consumer.interrupt()
 
     def _pipelines(self, snapshot: Snapshot) -> dict[str, Pipeline]:
-        tls = self._tls.of(snapshot.services)
-        compiled = self._transforms.compile(snapshot)
-        transformation = Transformation(snapshot, compiled, self._listener.transformed)
-        return {
-            name: self._pipeline(service, tls[name], transformation)
-            for name, service in snapshot.services.items()
-        }
+        """One for each service; those that others fall back to are made first."""
+        self._remember(snapshot)
+        parts = _Parts(
+            self._tls.of(snapshot.services),
+            Transformation(
+                snapshot, self._transforms.compile(snapshot), self._listener.transformed
+            ),
+            rules_by_service(snapshot.routes),
+        )
+        pipelines: dict[str, Pipeline] = {}
 
-    def _pipeline(
-        self, service: Service, tls: ClientTls | None, transformation: Transformation
-    ) -> Pipeline:
-        caller = self._client.caller(UpstreamOptions.of(service, tls))
+        def make(name: str) -> Pipeline:
+            if name not in pipelines:
+                options = snapshot.services[name].circuit_breaker
+                other = options.fallback_service if options else None
+                fall_back_to = make(other) if other else None
+                pipelines[name] = self._pipeline(self._memories[name], parts, fall_back_to)
+            return pipelines[name]
+
+        for name in snapshot.services:
+            make(name)
+        return pipelines
+
+    def _pipeline(self, memory: Memory, parts: "_Parts", fall_back_to: Pipeline | None) -> Pipeline:
+        service = memory.service
         discovery = StaticDiscovery(service)
-        balancer = self.balancers.of(service, discovery.instances)
-        clocks = (self._now, self._monotonic)
-        return Pipeline(caller, discovery, balancer, service.timeout, transformation, *clocks)
+        return Pipeline(
+            self._client.caller(UpstreamOptions.of(service, parts.tls[service.name])),
+            discovery,
+            self.balancers.of(service, discovery.instances),
+            memory,
+            Retry(service.retry_backoff, now=self._now),
+            parts.transformation,
+            rules=parts.rules.get(service.name, {}),
+            listener=self._listener,
+            fall_back_to=fall_back_to,
+            now=self._now,
+            monotonic=self._monotonic,
+        )
+
+    def _remember(self, snapshot: Snapshot) -> None:
+        """What is known of a service stays, unless that is another service by now."""
+        known, self._memories = self._memories, {}
+        for name, service in snapshot.services.items():
+            memory = known.get(name)
+            if memory is not None and memory.fits(service):
+                self._memories[name] = memory.under(service)
+                continue
+            memory = Memory.of(service, self._breaker_changed, self._monotonic)
+            self._memories[name] = memory
+            if memory.breaker is not None:
+                self._listener.guarding(name, memory.breaker)
+        for name, memory in known.items():
+            if memory.breaker is not None and name not in self.breakers:
+                self._listener.unguarded(name)
+
+    def _breaker_changed(self, service: str, transition: Transition) -> None:
+        self._listener.breaker_changed(service, transition)
+        self._news.changed(service, transition)
 
     async def _serve(self, service: Service, pipeline: Pipeline) -> None:
         consumer = self._serving[service.name] = ServiceConsumer(

@@ -8,7 +8,9 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from broker.messages import Envelope, Reply
+from dispatcher.policies.circuit_breaker import CircuitBreaker, State, Transition
 
+_STATE_VALUES = {State.CLOSED: 0, State.HALF_OPEN: 1, State.OPEN: 2}
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
@@ -63,6 +65,27 @@ class DispatcherListener:
 
     def transformed(self, transform: str, ended: str) -> None:
         """A transform was applied, skipped a body that it can't change, or failed."""
+
+    def guarding(self, service: str, breaker: CircuitBreaker) -> None:
+        """A service has this circuit breaker from now on."""
+
+    def unguarded(self, service: str) -> None:
+        """A service has no circuit breaker any more."""
+
+    def breaker_changed(self, service: str, transition: Transition) -> None:
+        """A service's circuit breaker went over to another state."""
+
+    def retried(self, service: str) -> None:
+        """A call is made once more."""
+
+    def hedged(self, service: str) -> None:
+        """A second call is made beside one that is late."""
+
+    def retry_budget_exhausted(self, service: str) -> None:
+        """A call would have been repeated, or hedged, but too many were."""
+
+    def fell_back(self, service: str, to: str) -> None:
+        """Answered while its breaker was open: by ``last_good``, ``service`` or ``response``."""
 
 
 class DispatcherMetrics(DispatcherListener):
@@ -119,6 +142,37 @@ class DispatcherMetrics(DispatcherListener):
             registry=registry,
         )
         self._transforms_of = _Kept[tuple[str, str], Counter](lambda key: transforms.labels(*key))
+
+        self._breaker_state = Gauge(
+            "dispatcher_circuit_breaker_state",
+            "0 is CLOSED, 1 HALF_OPEN, 2 OPEN.",
+            ["service"],
+            registry=registry,
+        )
+        self._breaker_changes = Counter(
+            "dispatcher_circuit_breaker_transitions",
+            "Changes of a circuit breaker's state.",
+            ["service", "state"],
+            registry=registry,
+        )
+        self._retries = Counter(
+            "dispatcher_retries", "Calls that were repeated.", ["service"], registry=registry
+        )
+        self._hedges = Counter(
+            "dispatcher_hedges", "Calls beside one that was late.", ["service"], registry=registry
+        )
+        self._budget_exhausted = Counter(
+            "dispatcher_retry_budget_exhausted",
+            "Calls that were not repeated because too many were.",
+            ["service"],
+            registry=registry,
+        )
+        self._fallbacks = Counter(
+            "dispatcher_fallbacks",
+            "Answers while a circuit breaker was open, by where they came from.",
+            ["service", "to"],
+            registry=registry,
+        )
         self._requests_of = _Kept[tuple[str, str | int], Counter](
             lambda key: requests.labels(
                 key[0], f"{key[1]}xx" if isinstance(key[1], int) else key[1]
@@ -170,9 +224,38 @@ class DispatcherMetrics(DispatcherListener):
         """Count it, by its name."""
         self._transforms_of[transform, ended].inc()
 
+    def guarding(self, service: str, breaker: CircuitBreaker) -> None:
+        """Read its state when somebody looks."""
+        gauge = self._breaker_state.labels(service)
+        gauge.set_function(lambda: _STATE_VALUES[breaker.state])
+
+    def unguarded(self, service: str) -> None:
+        """The last state would stand there for ever."""
+        self._breaker_state.remove(service)
+
+    def breaker_changed(self, service: str, transition: Transition) -> None:
+        """Count it."""
+        self._breaker_changes.labels(service, transition.state).inc()
+
+    def retried(self, service: str) -> None:
+        """Count it."""
+        self._retries.labels(service).inc()
+
+    def hedged(self, service: str) -> None:
+        """Count it."""
+        self._hedges.labels(service).inc()
+
+    def retry_budget_exhausted(self, service: str) -> None:
+        """Count it."""
+        self._budget_exhausted.labels(service).inc()
+
+    def fell_back(self, service: str, to: str) -> None:
+        """Count it."""
+        self._fallbacks.labels(service, to).inc()
+
     def _observe(self, envelope: Envelope, reply: Reply) -> None:
         self._queue_seconds_of[envelope.tier].observe(reply.queue_ms / 1000)
-        if reply.attempts:
+        if reply.upstream_ms:  # a fallback has none, though calls may have been made before
             self._upstream_seconds_of[envelope.service].observe(reply.upstream_ms / 1000)
 
 

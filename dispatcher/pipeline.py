@@ -1,77 +1,46 @@
-"""The way of one message, top to bottom.
+"""The way of one message, top to bottom: in time? held? settled first? Then
 
-In time? settled first? request transform, instance, call, response transform, reply.
+    request transform
+    -> retry( hedge( breaker( pick an instance -> call it ) ) ), or the fallback
+    -> response transform,
+
+and the reply.
 """
 
 import logging
+import math
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
+from typing import Any
 
 import msgspec
 
-from broker.messages import Envelope, Executed, Headers, Problem, Reply
+from broker.messages import Envelope, Headers, Problem, Reply
 from broker.problems import PROBLEM_TYPES, ProblemType
+from dispatcher.attempt import NO_INSTANCE, Attempt, failed, responded
+from dispatcher.metrics import DispatcherListener
+from dispatcher.policies.fallback import Fallback
+from dispatcher.policies.hedging import hedged
 from dispatcher.policies.load_balancing.balancer import Balancer
 from dispatcher.policies.load_balancing.verdict import Verdict, of_error, of_status
+from dispatcher.policies.memory import Memory
+from dispatcher.policies.retry import SHORTEST_CALL, Retry
+from dispatcher.route_rules import NO_RULES, RouteRules
 from dispatcher.service_discovery import ServiceDiscovery
-from dispatcher.settle import Answered, Expired, Outcome, Work
+from dispatcher.settle import Answered, Expired, Held, Outcome, Work
 from dispatcher.transformation.transformation import Transformation
-from dispatcher.upstream import (
-    Caller,
-    ConnectFailed,
-    ConnectionLost,
-    ConnectTimedOut,
-    InvalidRequest,
-    ProtocolError,
-    ResponseTooLarge,
-    TooManyCalls,
-    UpstreamError,
-    UpstreamRequest,
-    UpstreamResponse,
-    UpstreamTimeout,
-)
+from dispatcher.upstream import Caller, UpstreamError, UpstreamRequest
 
 logger = logging.getLogger(__name__)
-
-NO_INSTANCE_RETRY_AFTER = 1  # seconds; an instance that returns is known about that soon
-
-# Fixed words: what a client reads says nothing of addresses and connections behind the gateway.
-_FAILURES: dict[type[UpstreamError], tuple[ProblemType, str]] = {
-    InvalidRequest: (ProblemType.BAD_REQUEST, "The request can't be passed on unchanged."),
-    ConnectFailed: (ProblemType.UPSTREAM_CONNECTION, "The service could not be reached."),
-    ConnectTimedOut: (ProblemType.DEADLINE_EXCEEDED, "The service could not be reached in time."),
-    TooManyCalls: (ProblemType.NO_INSTANCE, "Every connection to the service is in use."),
-    ConnectionLost: (ProblemType.UPSTREAM_CONNECTION, "The service closed the connection."),
-    ProtocolError: (ProblemType.UPSTREAM_PROTOCOL, "The service did not answer in valid HTTP."),
-    ResponseTooLarge: (ProblemType.UPSTREAM_PROTOCOL, "The service's answer is too large."),
-    UpstreamTimeout: (ProblemType.DEADLINE_EXCEEDED, "The service did not answer in time."),
-}
-
-
-class Try(msgspec.Struct, frozen=True, gc=False):
-    """How one call ended: in a response, or in a problem."""
-
-    response: UpstreamResponse | None
-    problem: Problem | None
-    instance: str = ""
-    upstream_ms: float = 0.0
-
-
-_NO_INSTANCE = Try(
-    response=None,
-    problem=Problem(
-        ProblemType.NO_INSTANCE.slug,
-        "No instance of the service is available.",
-        "no",
-        NO_INSTANCE_RETRY_AFTER,
-    ),
-)
 
 
 class Pipeline:
     """What is done with each message of one service, and in which order.
 
-    ``timeout`` is seconds for one try; ``now`` is Unix seconds, ``monotonic`` measures durations.
+    ``rules`` are those of its routes, by label; ``memory`` is what its policies know from earlier
+    calls. ``fall_back_to`` is the pipeline of the service that is called instead of this one while
+    its breaker is open. ``now`` is Unix seconds, ``monotonic`` measures durations.
     """
 
     def __init__(
@@ -79,16 +48,31 @@ class Pipeline:
         client: Caller,
         discovery: ServiceDiscovery,
         balancer: Balancer,
-        timeout: float,
+        memory: Memory,
+        retry: Retry,
         transformation: Transformation,
+        *,
+        rules: Mapping[str, RouteRules],
+        listener: DispatcherListener,
+        fall_back_to: "Pipeline | None" = None,
         now: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        service = memory.service
         self._client = client
         self._discovery = discovery
         self._balancer = balancer
-        self._timeout = timeout
+        self._timeout = service.timeout
+        self._rules = rules
+        self._breaker = memory.breaker
+        self._budget = memory.budget
+        self._last_good = memory.last_good
+        self._retry = retry
         self._transformation = transformation
+        options = service.circuit_breaker
+        self._fallback = Fallback(options, memory.last_good, listener) if options else None
+        self._fall_back_to = fall_back_to
+        self._listener = listener
         self._now = now
         self._monotonic = monotonic
 
@@ -98,77 +82,217 @@ class Pipeline:
         taken_at = self._now()
         if taken_at >= envelope.deadline:
             return Expired()
+        rules = self._rules.get(envelope.route, NO_RULES)
+        if rules.when_open == "hold" and not self.admits:
+            return Held()
         if not envelope.idempotent:
             work.settle_before_call()
         outgoing = await self._transformation.request(envelope)
         if isinstance(outgoing, Problem):
-            return Answered(_reply(envelope, Try(None, outgoing), taken_at))
-        last = await self._try_once(outgoing)
-        last = await self._transformed(outgoing, last)
-        return Answered(_reply(envelope, last, taken_at))
+            return Answered(_reply(work, Attempt(None, outgoing), taken_at))
+        work.outgoing = outgoing
+        last = await self.call(work, rules)
+        if last is None:
+            return Held()
+        return Answered(_reply(work, await self._transformed(work, last), taken_at))
 
-    async def _try_once(self, envelope: Envelope, avoid: Collection[str] = ()) -> Try:
-        """Pick an instance, rather none of those to avoid, and call it."""
-        instance = self._balancer.pick(self._discovery.instances, avoid)
+    @property
+    def admits(self) -> bool:
+        """Whether a call could be made now."""
+        return self._breaker is None or self._breaker.permits
+
+    # --- retry ----------------------------------------------------------------------------------
+
+    async def call(self, work: Work, rules: RouteRules) -> Attempt | None:
+        """Call until it goes well, or once more would be no good; None to have it held."""
+        tried: list[str] = []
+        last: Attempt | None = None
+        self._budget.count()
+        while True:
+            if rules.hedge is None or not work.envelope.idempotent:
+                attempt = await self._guarded(work, rules, tried)
+            else:
+                attempt = await self._hedged(work, rules, tried)
+            if attempt is None:
+                return await self._refused(work, rules, last)
+            last = attempt
+            retries_left = work.retries < work.envelope.retry_count
+            if not retries_left or not self._retry.wanted(last, work.envelope, rules.retry_on):
+                return last
+            if not self.admits:
+                work.retries += 1  # the next call is one, here after a while or at another service
+                return await self._refused(work, rules, last)
+            wait = self._wait(work, last)
+            if wait is None:
+                return last
+            await self._retry.sleep(wait)
+            if self._now() >= work.envelope.deadline:  # a busy process sleeps longer than asked for
+                return last
+
+    def _wait(self, work: Work, last: Attempt) -> float | None:
+        """Seconds until the next try, which is counted; None where time or budget forbid it."""
+        envelope = work.envelope
+        wait = self._retry.delay(work.retries, last, envelope.deadline)
+        if wait is None:
+            return None
+        if not self._budget.take():
+            self._listener.retry_budget_exhausted(envelope.service)
+            return None
+        work.retries += 1
+        self._listener.retried(envelope.service)
+        return wait
+
+    # --- hedge ----------------------------------------------------------------------------------
+
+    async def _hedged(self, work: Work, rules: RouteRules, tried: list[str]) -> Attempt | None:
+        """Call, and where that takes long, call another instance too."""
+        assert rules.hedge is not None  # noqa: S101 -- or it is not called
+
+        def more() -> Coroutine[Any, Any, Attempt | None] | None:
+            if not self._may_hedge(work.envelope, tried):
+                return None
+            self._listener.hedged(work.envelope.service)
+            return self._guarded(work, rules, tried)
+
+        return await hedged(self._guarded(work, rules, tried), more, rules.hedge)
+
+    def _may_hedge(self, envelope: Envelope, tried: list[str]) -> bool:
+        """Whether there is an instance to ask, the time for it, and the budget."""
+        if all(instance.name in tried for instance in self._discovery.instances):
+            return False
+        if self._now() + SHORTEST_CALL > envelope.deadline or not self.admits:
+            return False
+        if not self._budget.take():
+            self._listener.retry_budget_exhausted(envelope.service)
+            return False
+        return True
+
+    # --- breaker --------------------------------------------------------------------------------
+
+    async def _guarded(self, work: Work, rules: RouteRules, tried: list[str]) -> Attempt | None:
+        """Call if the breaker allows it, and tell it how that went; None where it does not."""
+        breaker = self._breaker
+        if breaker is None:
+            return await self._try_once(work, rules, tried)
+        permit = breaker.acquire()
+        if permit is None:
+            return None
+        try:
+            attempt = await self._try_once(work, rules, tried)
+        except BaseException:
+            breaker.released(permit)
+            raise
+        if attempt.verdict is Verdict.SUCCESS:
+            breaker.succeeded(permit, attempt.upstream_ms / 1000)
+            if self._last_good is not None and attempt.response is not None:
+                self._last_good.keep(work.envelope, attempt.response)
+        elif attempt.verdict is Verdict.FAILURE:
+            breaker.failed(permit, attempt.upstream_ms / 1000)
+        else:
+            breaker.released(permit)
+        return attempt
+
+    async def _refused(self, work: Work, rules: RouteRules, last: Attempt | None) -> Attempt | None:
+        """What becomes of a call that the breaker did not allow: as ``when_open`` says."""
+        if rules.when_open == "hold" and not work.settled:
+            return None
+        assert self._breaker is not None  # noqa: S101 -- it refused
+        retry_after = self._breaker.retry_after
+        if rules.when_open == "fallback" and self._fallback is not None:
+            other = partial(self._fall_back_to.call, work, rules) if self._fall_back_to else None
+            answer = await self._fallback.answer(work.envelope, retry_after, other)
+            if answer is not None:
+                return answer
+        return last or _circuit_open(retry_after)
+
+    # --- pick, and call -------------------------------------------------------------------------
+
+    async def _try_once(self, work: Work, rules: RouteRules, tried: list[str]) -> Attempt:
+        """Pick an instance, another than those tried if there is one, and call it."""
+        envelope = work.outgoing
+        instance = self._balancer.pick(self._discovery.instances, tried)
         if instance is None:
-            return _NO_INSTANCE
+            return NO_INSTANCE
+        tried.append(instance.name)
+        work.calls += 1
         remaining = envelope.deadline - self._now()
+        timeout = min(self._timeout, remaining)
         request = UpstreamRequest(
-            envelope.method, envelope.target, _headers(envelope, remaining), envelope.body
+            envelope.method, envelope.target, _headers(work, remaining), envelope.body
         )
-        allowed = min(self._timeout, remaining)
         verdict = Verdict.UNKNOWN  # also of what is broken off
         self._balancer.began(instance)
         began = self._monotonic()
         try:
-            response = await self._client.call(instance.address, request, allowed)
-            problem, verdict = None, of_status(response.status)
+            response = await self._client.call(instance.address, request, timeout)
+            verdict = of_status(response.status)
         except UpstreamError as error:
             fields = {"request_id": envelope.id}
             logger.warning("call to %s failed: %s", instance.name, error, extra=fields)
-            response, problem = None, _problem(error)
-            verdict = of_error(error, allowed, self._timeout)
-        finally:
+            work.sent |= error.sent
+            # A client may leave a service less time than it can do with: no fault of the service.
+            verdict = of_error(error, patient=timeout >= min(self._timeout, rules.timeout) / 2)
             seconds = self._monotonic() - began
-            self._balancer.ended(instance, verdict, seconds)
-        return Try(response, problem, instance.name, seconds * 1000)
+            return failed(error, instance.name, seconds * 1000, verdict)
+        finally:
+            self._balancer.ended(instance, verdict, self._monotonic() - began)
+        work.sent = True
+        return responded(response, instance.name, (self._monotonic() - began) * 1000)
 
-    async def _transformed(self, envelope: Envelope, last: Try) -> Try:
-        """The last try with its response in the shape that clients were promised."""
-        if last.response is None:
+    # --- response transform ---------------------------------------------------------------------
+
+    async def _transformed(self, work: Work, last: Attempt) -> Attempt:
+        """The last attempt with its response in the shape that clients were promised."""
+        if last.response is None or last.configured:
             return last
-        answer = await self._transformation.response(envelope, last.response)
+        answer = await self._transformation.response(work.outgoing, last.response)
         if answer is last.response:
             return last
         if isinstance(answer, Problem):
-            return Try(None, answer, last.instance, last.upstream_ms)
-        return Try(answer, None, last.instance, last.upstream_ms)
+            return msgspec.structs.replace(last, response=None, problem=answer)
+        return msgspec.structs.replace(last, response=answer)
 
 
-def _headers(envelope: Envelope, remaining: float) -> Headers:
-    """The headers to forward, and how long the upstream has, in whole milliseconds."""
-    return (*envelope.headers, (b"X-Request-Deadline-Ms", b"%d" % (remaining * 1000)))
+def _headers(work: Work, remaining: float) -> Headers:
+    """The headers to forward, how long the upstream has, and the number of the attempt.
+
+    Copies of the message that were lost with their dispatchers count as one attempt each.
+    """
+    envelope = work.outgoing
+    return (
+        *envelope.headers,
+        (b"X-Request-Deadline-Ms", b"%d" % (remaining * 1000)),
+        (b"X-Request-Attempt", b"%d" % (envelope.attempt - 1 + work.calls)),
+    )
 
 
-def _problem(error: UpstreamError) -> Problem:
-    kind, detail = _FAILURES.get(type(error), _FAILURES[ConnectionLost])
-    executed: Executed = "unknown" if error.sent else "no"
-    return Problem(kind.slug, detail, executed, proxy_error=error.proxy_error)
+def _circuit_open(retry_after: float) -> Attempt:
+    problem = Problem(
+        ProblemType.CIRCUIT_OPEN.slug,
+        "The service has failed too often and is not called for now.",
+        "no",
+        max(1, math.ceil(retry_after)),
+    )
+    return Attempt(None, problem, verdict=Verdict.UNKNOWN)
 
 
-def _reply(envelope: Envelope, last: Try, taken_at: float) -> Reply:
-    """The last try as a reply."""
+def _reply(work: Work, last: Attempt, taken_at: float) -> Reply:
+    """The last attempt as a reply."""
+    envelope = work.envelope
     queue_ms = max(0.0, taken_at - envelope.published_at) * 1000  # clocks may differ a little
     response = last.response
     if response is None:
         assert last.problem is not None  # noqa: S101 -- one of the two is always there
+        problem = last.problem
+        if work.sent and problem.executed == "no":  # an earlier attempt may have been
+            problem = msgspec.structs.replace(problem, executed="unknown")
         return Reply(
             id=envelope.id,
-            status=PROBLEM_TYPES[last.problem.type].status,
-            problem=last.problem,
+            status=PROBLEM_TYPES[problem.type].status,
+            problem=problem,
             queue_ms=queue_ms,
             upstream_ms=last.upstream_ms,
-            attempts=1 if last.instance else 0,
+            attempts=work.calls,
             instance=last.instance,
         )
     return Reply(
@@ -179,6 +303,6 @@ def _reply(envelope: Envelope, last: Try, taken_at: float) -> Reply:
         body=response.body,
         queue_ms=queue_ms,
         upstream_ms=last.upstream_ms,
-        attempts=1,
+        attempts=work.calls,
         instance=last.instance,
     )

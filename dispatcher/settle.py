@@ -26,6 +26,13 @@ class GivenBack(msgspec.Struct, frozen=True, gc=False):
     """Another dispatcher shall do it: this one stops."""
 
 
+class Held(msgspec.Struct, frozen=True, gc=False):
+    """Not now: the breaker is open, and the route would rather wait.
+
+    A consumer keeps it, without a slot; one that stops gives it back.
+    """
+
+
 class RetryLater(msgspec.Struct, frozen=True, gc=False):
     """Once more from the end of its queue, as a further attempt."""
 
@@ -37,21 +44,27 @@ class DeadLettered(msgspec.Struct, frozen=True, gc=False):
     reply: Reply
 
 
-Outcome = Answered | Expired | GivenBack | RetryLater | DeadLettered
+Outcome = Answered | Expired | GivenBack | Held | RetryLater | DeadLettered
 
 
 class Work:
     """One message in the hands of this dispatcher.
 
-    ``settled``: the broker has nothing more to hear of it.
+    ``outgoing`` is the envelope as the upstream gets it, transformed.
+    ``settled``: the broker has nothing more to hear of it. ``calls`` counts upstream calls that
+    were begun for it here, ``retries`` those of them that repeat a failed one; ``sent``: whether an
+    upstream may have seen one.
     """
 
-    __slots__ = ("delivery", "envelope", "settled")
+    __slots__ = ("calls", "delivery", "envelope", "outgoing", "retries", "sent", "settled")
 
     def __init__(self, delivery: Delivery) -> None:
         self.delivery = delivery
-        self.envelope = delivery.envelope
+        self.envelope = self.outgoing = delivery.envelope
         self.settled = False
+        self.calls = 0
+        self.retries = 0
+        self.sent = False
 
     def settle_before_call(self) -> None:
         """Have the broker forget it now, so that nobody is ever handed it again."""
@@ -108,7 +121,7 @@ class Settler:
                 self._listener.dead_lettered(envelope, outcome.reason)
             case Expired():
                 self._listener.expired(envelope)
-            case GivenBack() | RetryLater():
+            case GivenBack() | Held() | RetryLater():
                 pass  # somebody else will answer
 
     def connection_restored(self) -> None:
@@ -136,7 +149,7 @@ def _tell_broker(delivery: Delivery, outcome: Outcome) -> None:
     match outcome:
         case Answered() | Expired():
             delivery.ack()
-        case GivenBack():
+        case GivenBack() | Held():
             delivery.give_back()
         case RetryLater():
             delivery.retry()

@@ -29,7 +29,10 @@ _HOP_BY_HOP = (
     *(b"proxy-authenticate", b"proxy-authentication-info", b"proxy-authorization"),
     *(b"proxy-connection", b"proxy"),  # the last one would reach CGI as HTTP_PROXY
 )
-_SET_BY_THE_CALLER = (b"host", b"content-length", b"expect", b"x-request-deadline-ms")
+_SET_BY_THE_CALLER = (
+    *(b"host", b"content-length", b"expect"),
+    *(b"x-request-deadline-ms", b"x-request-attempt"),
+)
 _SET_HERE = (b"x-user-id", b"x-user-tier", b"x-user-roles", b"x-request-id")
 _ORIGIN = (b"forwarded", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host")
 _ORIGIN_HINTS = (

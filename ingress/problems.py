@@ -159,6 +159,7 @@ _MEANINGS = {
     ProblemType.KEYS_UNAVAILABLE: "No keys to check tokens with were fetched yet. Come back later.",
     ProblemType.QUEUE_FULL: "As many requests as may wait are waiting. Come back later.",
     ProblemType.BROKER_UNAVAILABLE: "Requests can't be passed on at the moment. Come back later.",
+    ProblemType.CIRCUIT_OPEN: "The service has failed too often, so it is not called for a while.",
     ProblemType.NO_INSTANCE: "No instance of the service is known and well. Come back later.",
     ProblemType.LIMITS_UNAVAILABLE: "A limit that must hold can't be checked now. Come back later.",
     ProblemType.SESSIONS_UNAVAILABLE: "Whether the token was revoked is unknown. Come back later.",

@@ -13,6 +13,7 @@ _REQUEST_ID = b"x-request-id"
 _PROXY_ERRORS = {
     ProblemType.UPSTREAM_CONNECTION: ProxyError.CONNECTION_TERMINATED,
     ProblemType.UPSTREAM_PROTOCOL: ProxyError.HTTP_PROTOCOL_ERROR,
+    ProblemType.CIRCUIT_OPEN: ProxyError.DESTINATION_UNAVAILABLE,
     ProblemType.NO_INSTANCE: ProxyError.DESTINATION_UNAVAILABLE,
     ProblemType.DEADLINE_EXCEEDED: ProxyError.HTTP_RESPONSE_TIMEOUT,
     ProblemType.TRANSFORM_FAILED: ProxyError.PROXY_INTERNAL_ERROR,
@@ -27,6 +28,9 @@ _RECEIVED = {
     for status in range(200, 600)
 }
 
+# The answer is a fallback: no service gave it.
+_FALLEN_BACK = (_VIA, (b"Proxy-Status", _NAME + b";error=destination_unavailable"))
+
 
 def reply_response(
     reply: Reply, *, request_id: str, service: str | None = None, instance: str = ""
@@ -37,7 +41,8 @@ def reply_response(
     ``instance`` is the path that a problem speaks of.
     """
     if reply.problem is None and reply.status in _RECEIVED:
-        identified = ((b"X-Request-ID", request_id.encode()), *_RECEIVED[reply.status])
+        told = _RECEIVED[reply.status] if reply.instance else _FALLEN_BACK
+        identified = ((b"X-Request-ID", request_id.encode()), *told)
         headers = _without_request_id(reply.headers) + identified
         return Response(reply.status, headers, reply.body, reply.reason)
     return _problem(reply, request_id, service, instance)

@@ -169,7 +169,7 @@ async def test_check_tells_every_fault(tmp_path: Path) -> None:
 
 async def test_what_has_no_effect_is_said(tmp_path: Path) -> None:
     """A key on which nothing acts yet is named by `check`, and in the log of what serves."""
-    limited = {"path": "/limited", "service": "users", "name": "a", "when_open": "fail"}
+    limited = {"path": "/limited", "service": "users", "name": "a", "async": "always"}
     config = configuration(tmp_path, "http://127.0.0.1:1", routes=[limited])
 
     checked = await run("check", config)
@@ -177,8 +177,8 @@ async def test_what_has_no_effect_is_said(tmp_path: Path) -> None:
         log = up.stderr
 
     assert checked.status == 0
-    assert "routes.yaml: when_open (a)" in checked.stdout
-    assert "routes.yaml: when_open (a)" in log
+    assert "routes.yaml: async (a)" in checked.stdout
+    assert "routes.yaml: async (a)" in log
 
 
 async def test_a_bad_environment_ends_with_2(tmp_path: Path) -> None:

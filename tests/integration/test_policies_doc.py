@@ -18,9 +18,9 @@ TITLED = re.compile(r"^## (.+)$", re.MULTILINE)
 FENCED = re.compile(r"^```(yaml|http|sh)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-def sections() -> dict[str, list[tuple[str, str]]]:
+def sections(document: Path = DOCUMENT) -> dict[str, list[tuple[str, str]]]:
     """The fenced blocks, language and text, of each section that has some."""
-    _, *parts = TITLED.split(DOCUMENT.read_text())
+    _, *parts = TITLED.split(document.read_text())
     found = {title: FENCED.findall(text) for title, text in zip(*[iter(parts)] * 2, strict=True)}
     return {title: blocks for title, blocks in found.items() if blocks and title not in ELSEWHERE}
 

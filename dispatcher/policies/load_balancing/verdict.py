@@ -2,15 +2,18 @@
 
 from enum import Enum
 
-from dispatcher.upstream import InvalidRequest, ResponseTooLarge, UpstreamError, UpstreamTimeout
+from dispatcher.upstream import (
+    ConnectTimedOut,
+    InvalidRequest,
+    ResponseTooLarge,
+    TooManyCalls,
+    UpstreamError,
+    UpstreamTimeout,
+)
 
 # What Envoy counts as gateway failures. A 500 or 501 is the application's own answer, which every
 # other instance would give to the same request, too.
 _GATEWAY_FAILURES = frozenset({502, 503, 504})
-
-# Seconds. Who lets a call have less of its service's timeout says more about himself: a client in
-# a hurry must not get healthy instances ejected.
-_TELLING_TIME = 1.0
 
 
 class Verdict(Enum):
@@ -26,16 +29,15 @@ def of_status(status: int) -> Verdict:
     return Verdict.FAILURE if status in _GATEWAY_FAILURES else Verdict.SUCCESS
 
 
-def of_error(error: UpstreamError, allowed: float, timeout: float) -> Verdict:
-    """Of a call that got no response in ``allowed`` seconds, or failed otherwise.
+def of_error(error: UpstreamError, *, patient: bool) -> Verdict:
+    """Of a call that got no response.
 
-    ``timeout`` is what the service may take, in seconds. A call that ran out of time speaks against
-    the instance if it had all of that, or a second at least.
+    ``patient``: it had time enough. Who leaves a call less says more about himself: a client in a
+    hurry must not get healthy instances ejected, nor a breaker opened.
     """
     match error:
-        case InvalidRequest() | ResponseTooLarge():
+        case InvalidRequest() | ResponseTooLarge() | TooManyCalls():
             return Verdict.UNKNOWN
-        case UpstreamTimeout():
-            telling = allowed >= min(timeout, _TELLING_TIME)
-            return Verdict.FAILURE if telling else Verdict.UNKNOWN
+        case UpstreamTimeout() | ConnectTimedOut() if not patient:
+            return Verdict.UNKNOWN
     return Verdict.FAILURE

@@ -24,6 +24,7 @@ class Plan:
 
     Each service has one queue of ``queue_limit`` messages, and ``concurrency`` calls at a time in
     each dispatcher. ``limits`` and ``drain`` are as in gateway.yaml, but for a drain without delay.
+    ``settings`` are further ones of services, by the name of their route.
     """
 
     ingresses: int = 1
@@ -34,6 +35,7 @@ class Plan:
     services: Mapping[str, str] = field(default_factory=dict)
     limits: Mapping[str, float] = field(default_factory=dict)
     drain: Mapping[str, float] = field(default_factory=dict)
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     lane: bool = True
 
 
@@ -137,6 +139,7 @@ class Plant:
                     "base_url": url,
                     "timeout": plan.timeout,
                     "concurrency": {"limit": plan.concurrency},
+                    **plan.settings.get(route, {}),
                 }
                 for route, url in urls.items()
             ],

@@ -1,6 +1,7 @@
 """The admin listener."""
 
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 
@@ -19,6 +20,9 @@ class Subject:
 
     async def metrics(self) -> bytes:
         return b"requests_total 1.0\n"
+
+    async def breakers(self) -> list[dict[str, Any]]:
+        return [{"service": "users", "state": "OPEN"}]
 
 
 async def get(session: aiohttp.ClientSession, url: str) -> tuple[int, str]:
@@ -53,6 +57,16 @@ async def test_metrics_are_served_as_prometheus_text() -> None:
     ):
         assert response.headers["Content-Type"].startswith("text/plain; version=0.0.4")
         assert await response.text() == "requests_total 1.0\n"
+
+
+async def test_breakers_are_shown() -> None:
+    """Each is an entry of a list."""
+    listening = listen("127.0.0.1", 0)
+    url = http_url(listening)
+    async with AdminServer(Subject(), listening), aiohttp.ClientSession() as session:
+        shown = await get(session, url + "/breakers")
+
+    assert shown == (200, '{"breakers": [{"service": "users", "state": "OPEN"}]}')
 
 
 async def test_the_listener_can_be_a_unix_socket(tmp_path: Path) -> None:

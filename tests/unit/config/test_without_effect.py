@@ -21,10 +21,10 @@ def test_what_protects_something_is_told_by_its_entries(tmp_path: Path) -> None:
     """An operator must not believe in a safeguard that is not there."""
     told = configured(
         tmp_path,
-        routes="- {path: /a, name: inner, service: s, when_open: fail}",
+        routes="- {path: /a, name: inner, service: s, async: always}",
         gateway="admission: {max_wait: 5}",
     )
-    assert told[0] == "routes.yaml: when_open (inner)"
+    assert told[0] == "routes.yaml: async (inner)"
     assert told[-1] == "gateway.yaml: admission"
 
 

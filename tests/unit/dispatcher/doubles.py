@@ -1,7 +1,7 @@
 """A broker and an upstream client that tests hold in their hands."""
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -18,10 +18,14 @@ from broker.messages import Envelope, Reply
 from broker.topology import RequestQueue
 from config.models import Service, Tier, Transform
 from config.snapshot import Snapshot
+from dispatcher.metrics import DispatcherListener
 from dispatcher.options import UpstreamOptions
 from dispatcher.pipeline import Pipeline
 from dispatcher.policies.load_balancing.balancer import Balancer
 from dispatcher.policies.load_balancing.strategy import make_strategy
+from dispatcher.policies.memory import Memory
+from dispatcher.policies.retry import Retry
+from dispatcher.route_rules import NO_RULES, RouteRules
 from dispatcher.service_discovery import StaticDiscovery
 from dispatcher.transformation.plans import Compiler
 from dispatcher.transformation.transformation import OnEnded, Transformation
@@ -253,11 +257,35 @@ def pipeline(
     client: HeldClient,
     of: Service,
     clock: Clock,
+    *,
     transforms: Sequence[Transform] = (),
     ended: OnEnded = lambda name, ended: None,
+    rules: RouteRules = NO_RULES,
+    by_route: Mapping[str, RouteRules] | None = None,
+    memory: Memory | None = None,
+    listener: DispatcherListener | None = None,
+    fall_back_to: Pipeline | None = None,
 ) -> Pipeline:
-    """The pipeline of a service; its durations are measured on the same clock."""
+    """The pipeline of a service; all is measured on one clock, which retries move.
+
+    Their waits are as long as they may be. ``rules`` are those of the usual envelope's route.
+    """
+    listener = listener or DispatcherListener()
     snapshot = Snapshot(routes=(), services={of.name: of}, transforms=tuple(transforms))
-    transformation = Transformation(snapshot, Compiler().compile(snapshot), ended)
-    balancer = Balancer(make_strategy(of.strategy), clock=clock)
-    return Pipeline(client, StaticDiscovery(of), balancer, of.timeout, transformation, clock, clock)
+
+    async def sleep(seconds: float) -> None:
+        clock.now += seconds
+
+    return Pipeline(
+        client,
+        StaticDiscovery(of),
+        Balancer(make_strategy(of.strategy), clock=clock),
+        memory or Memory.of(of, listener.breaker_changed, clock),
+        Retry(of.retry_backoff, uniform=lambda _, bound: bound, sleep=sleep, now=clock),
+        Transformation(snapshot, Compiler().compile(snapshot), ended),
+        rules=by_route or {"list-users": rules},
+        listener=listener,
+        fall_back_to=fall_back_to,
+        now=clock,
+        monotonic=clock,
+    )

@@ -12,13 +12,17 @@ from broker.messages import Envelope, Reply
 from config.models import Tier
 from dispatcher.consumer import DELIVERY_LIMIT, ServiceConsumer, prefetch_for
 from dispatcher.metrics import DispatcherListener
+from dispatcher.policies.memory import Memory
+from dispatcher.route_rules import RouteRules
 from dispatcher.settle import Settler
+from dispatcher.upstream import ConnectionLost
 from tests.unit.dispatcher.doubles import (
     NOW,
     TIERS,
     Clock,
     HeldClient,
     RecordingBroker,
+    RecordingDelivery,
     envelope,
     pipeline,
     post,
@@ -446,3 +450,177 @@ class TestDrain:
 
         assert delivery.settled == "give back"
         assert bench.client.calls == []
+
+
+# --- held while a breaker is open ---------------------------------------------------------------
+
+
+HOLD = {"list-users": RouteRules(when_open="hold"), "fast": RouteRules(when_open="fail")}
+
+
+class HoldingBench(Bench):
+    """A consumer of two slots; its breaker is open until the clock is moved by 5 seconds."""
+
+    def __init__(self) -> None:
+        super().__init__(circuit_breaker={"failure_threshold": 1, "reset_timeout": 5})
+        memory = Memory.of(self.service, self.counts.breaker_changed, self.clock)
+        assert memory.breaker is not None
+        self.breaker = memory.breaker
+        self.consumer.pipeline = pipeline(
+            self.client, self.service, self.clock, memory=memory, by_route=HOLD
+        )
+        self.breaker.peer_opened(5)
+
+    def hold(self, count: int, **changes: Any) -> list[RecordingDelivery]:
+        """Deliver so many messages of the route that waits."""
+        return [
+            self.broker.deliver(envelope(f"h{n}", target=f"/h{n}", **changes)) for n in range(count)
+        ]
+
+    def close(self) -> None:
+        """The service is well again."""
+        self.clock.now += 5
+        permit = self.breaker.acquire()
+        assert permit is not None
+        self.breaker.succeeded(permit)
+
+    async def concluded(self, deliveries: list[RecordingDelivery]) -> None:
+        """Wait for a tick in which these are settled."""
+        async with asyncio.timeout(10):
+            while not all(delivery.settled for delivery in deliveries):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+async def holding() -> HoldingBench:
+    """Subscribed."""
+    bench = HoldingBench()
+    await bench.consumer.start()
+    return bench
+
+
+async def test_held_messages_take_no_slot(holding: HoldingBench) -> None:
+    """More of them than slots wait unsettled, while others of the service are answered at once."""
+    held = holding.hold(5)
+    await settled()
+    assert holding.consumer.in_flight == 0
+    fast = holding.broker.deliver(envelope("fast", route="fast"))
+    await settled()
+
+    assert holding.broker.replies["fast"].status == 503
+    assert fast.settled == "ack"
+    assert [delivery.settled for delivery in held] == [""] * 5
+    assert holding.called() == []
+
+
+async def test_what_was_held_goes_on_when_the_breaker_closes(holding: HoldingBench) -> None:
+    """In its order, by the slots there are; POSTs among them are settled only then."""
+    held = holding.hold(2)
+    held.append(holding.broker.deliver(post("p", target="/p")))
+    await settled()
+    assert held[2].settled == ""
+
+    holding.close()
+    async with asyncio.timeout(10):
+        while not holding.client.calls:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    assert holding.called() == ["/h0", "/h1"]
+    await holding.answer_all()
+
+    assert holding.called() == ["/h0", "/h1", "/p"]
+    assert {reply.status for reply in holding.broker.replies.values()} == {200}
+    assert [delivery.settled for delivery in held] == ["ack"] * 3
+
+
+async def test_held_messages_probe(holding: HoldingBench) -> None:
+    """When the breaker's time is over one of them is called; if that goes well, the others are."""
+    holding.hold(4)
+    await settled()
+    holding.clock.now += 5
+    async with asyncio.timeout(10):
+        while not holding.client.calls:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    await settled()
+    assert holding.called() == ["/h0"]
+
+    holding.client.calls[0].answer()
+    await settled()
+
+    assert holding.called() == ["/h0", "/h1", "/h2"]
+    await holding.answer_all()
+    assert len(holding.broker.replies) == 4
+
+
+async def test_a_failed_probe_holds_the_others_on(holding: HoldingBench) -> None:
+    """The probe gets its failure, having no more tries; the others wait for the next probe."""
+    held = holding.hold(3)
+    await settled()
+    holding.clock.now += 5
+    async with asyncio.timeout(10):
+        while not holding.client.calls:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    holding.client.calls[0].fail(ConnectionLost("gone", sent=True))
+    await settled()
+
+    assert holding.broker.replies["h0"].status == 502
+    assert holding.called() == ["/h0"]
+    assert [delivery.settled for delivery in held] == ["ack", "", ""]
+
+
+async def test_a_held_message_whose_deadline_passes(holding: HoldingBench) -> None:
+    """It is settled without a call and without a reply, and makes room for another."""
+    held = holding.hold(2, deadline=NOW + 4)
+    await settled()
+    holding.clock.now += 4
+    await holding.concluded(held)
+
+    assert [delivery.settled for delivery in held] == ["ack", "ack"]
+    assert holding.called() == []
+    assert holding.broker.replies == {}
+    assert sorted(holding.counts.events) == ["expired h0", "expired h1"]
+
+
+async def test_held_messages_are_given_back_on_leaving(holding: HoldingBench) -> None:
+    """Others shall hold, or call; nothing is left behind."""
+    held = holding.hold(3)
+    await settled()
+    await holding.consumer.drain(timeout=10)
+
+    assert [delivery.settled for delivery in held] == ["give back"] * 3
+    assert not holding.consumer._held
+    assert not holding.consumer._holding
+
+
+async def test_what_was_held_may_be_elsewhere_after_a_lost_connection(
+    holding: HoldingBench,
+) -> None:
+    """What the broker does not hand out here again is with another dispatcher: no call of it."""
+    holding.hold(2)
+    await settled()
+    holding.consumer.connection_lost()
+    holding.close()
+    holding.broker.deliver(envelope("new", target="/new"))
+    await holding.answer_all()
+
+    assert holding.called() == ["/new"]
+    assert not holding.consumer._held
+
+
+async def test_held_messages_of_a_lost_connection(holding: HoldingBench) -> None:
+    """The broker hands them out again; they were not begun, so they are held again, once each."""
+    holding.hold(2)
+    await settled()
+    holding.consumer.connection_lost()
+    again = [
+        holding.broker.deliver(envelope(f"h{n}", target=f"/h{n}"), redelivered=True)
+        for n in range(2)
+    ]
+    await settled()
+    holding.close()
+    async with asyncio.timeout(10):
+        while len(holding.client.calls) < 2:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    await holding.answer_all()
+
+    assert holding.called() == ["/h0", "/h1"]
+    assert [delivery.settled for delivery in again] == ["ack", "ack"]

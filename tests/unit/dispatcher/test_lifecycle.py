@@ -2,6 +2,9 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import pytest
 
 from broker.contract import ConnectionState
 from config.models import Drain, GatewayOptions, Service, Tier
@@ -9,7 +12,8 @@ from config.snapshot import Snapshot
 from dispatcher.lifecycle import Dispatcher
 from dispatcher.metrics import DispatcherListener
 from dispatcher.options import PoolLimits
-from dispatcher.upstream import ConnectFailed
+from dispatcher.policies.circuit_breaker import CircuitBreaker, State, Transition
+from dispatcher.upstream import ConnectFailed, ConnectionLost
 from tests.unit.dispatcher.doubles import (
     TIERS,
     Clock,
@@ -271,3 +275,106 @@ async def test_listeners_can_look_at_what_is_in_flight() -> None:
         await settled()
         assert {name: in_flight() for name, in_flight in seen.items()} == {"users": 1, "orders": 0}
         bench.client.calls[0].answer()
+
+
+# --- what policies remember ---------------------------------------------------------------------
+
+
+def guarded(name: str = "users", **changes: Any) -> Service:
+    """A service with a breaker that one failure opens."""
+    options = {"failure_threshold": 1, **changes.pop("circuit_breaker", {})}
+    return service(name, circuit_breaker=options, **changes)
+
+
+async def open_breaker(bench: Bench, of: str = "users") -> None:
+    """Let a call of the service fail."""
+    bench.broker.deliver(envelope(f"fail-{of}", service=of))
+    await settled()
+    bench.client.calls[-1].fail(ConnectionLost("gone", sent=True))
+    await settled()
+
+
+async def test_a_breaker_survives_changes_elsewhere() -> None:
+    """Routes, tiers, other services and settings that do not concern it leave it open."""
+    bench = Bench(snapshot(guarded(), service("orders")))
+    async with bench.dispatcher:
+        await open_breaker(bench)
+        changed = [guarded(timeout=5.0, limit=7), guarded("others")]
+        await bench.dispatcher.use(snapshot(*changed, tiers={"FREE": tier(weight=3)}))
+        breakers = bench.dispatcher.breakers
+        bench.broker.deliver(envelope("after"))
+        await settled()
+
+    assert {name: breaker.state for name, breaker in breakers.items()} == {
+        "users": State.OPEN,
+        "others": State.CLOSED,
+    }
+    assert bench.broker.replies["after"].status == 503
+    assert len(bench.client.calls) == 1
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        guarded(base_url="http://elsewhere.test"),
+        guarded(circuit_breaker={"reset_timeout": 1}),
+        service(),
+    ],
+)
+async def test_another_address_or_breaker_begins_anew(changed: Service) -> None:
+    """What was learned at the old address, or under other rules, does not hold."""
+    bench = Bench(snapshot(guarded()))
+    async with bench.dispatcher:
+        await open_breaker(bench)
+        await bench.dispatcher.use(snapshot(changed))
+        bench.broker.deliver(envelope("after"))
+        await settled()
+        bench.client.calls[-1].answer()
+        await settled()
+
+    assert bench.broker.replies["after"].status == 200
+
+
+async def test_a_service_falls_back_to_another() -> None:
+    """Whichever of them the configuration lists first, and after a change of it too."""
+    first = guarded(circuit_breaker={"fallback_service": "others"})
+    others = service("others", base_url="http://others.test")
+    bench = Bench(snapshot(first, others))
+    async with bench.dispatcher:
+        await open_breaker(bench)
+        for number in range(2):
+            bench.broker.deliver(envelope(f"r{number}"))
+            await settled()
+            assert bench.client.calls[-1].address.host == "others.test"
+            bench.client.calls[-1].answer()
+            await settled()
+            await bench.dispatcher.use(snapshot(others, first))
+
+    assert [bench.broker.replies[f"r{n}"].instance for n in range(2)] == ["http://others.test"] * 2
+
+
+async def test_what_listeners_hear_of_a_breaker() -> None:
+    """That there is one, each change of its state, and that there is none any more."""
+    heard: list[tuple[str, str]] = []
+
+    class Listener(DispatcherListener):
+        def guarding(self, service: str, breaker: CircuitBreaker) -> None:
+            heard.append((service, breaker.state))
+
+        def unguarded(self, service: str) -> None:
+            heard.append((service, "none"))
+
+        def breaker_changed(self, service: str, transition: Transition) -> None:
+            heard.append((service, transition.state))
+
+    bench = Bench(snapshot(guarded(), service("orders")), Listener())
+    async with bench.dispatcher:
+        await open_breaker(bench)
+        await bench.dispatcher.use(snapshot(guarded("others"), service()))
+
+    assert heard == [
+        ("users", "CLOSED"),
+        ("users", "OPEN"),
+        ("others", "CLOSED"),
+        ("users", "none"),
+    ]

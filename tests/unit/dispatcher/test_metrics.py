@@ -1,11 +1,14 @@
 """What a dispatcher tells Prometheus."""
 
+from functools import partial
+
 import pytest
 from prometheus_client import CollectorRegistry
 
 from broker.messages import Reply
 from dispatcher.metrics import DispatcherMetrics
-from tests.unit.dispatcher.doubles import envelope
+from dispatcher.policies.circuit_breaker import CircuitBreaker
+from tests.unit.dispatcher.doubles import Clock, envelope
 
 
 @pytest.fixture
@@ -137,3 +140,46 @@ def test_instances_that_go_out_and_return_are_counted(
     assert counted("out", service="users", reason="ejected") == 3
     assert counted("out", service="users", reason="unhealthy") == 1
     assert counted("returned", service="users") == 1
+
+
+def test_breakers_retries_and_fallbacks(
+    metrics: DispatcherMetrics, registry: CollectorRegistry
+) -> None:
+    """State and transitions of each breaker; how often calls were repeated, hedged, replaced."""
+
+    def value(name: str, **labels: str) -> float | None:
+        return registry.get_sample_value(f"dispatcher_{name}", {"service": "users", **labels})
+
+    clock = Clock()
+    breaker = CircuitBreaker(1, 60, listener=partial(metrics.breaker_changed, "users"), clock=clock)
+    metrics.guarding("users", breaker)
+    states = [value("circuit_breaker_state")]
+    breaker.peer_opened(60)
+    states.append(value("circuit_breaker_state"))
+    clock.now += 60
+    breaker.acquire()
+    states.append(value("circuit_breaker_state"))
+    metrics.retried("users")
+    metrics.hedged("users")
+    metrics.retry_budget_exhausted("users")
+    metrics.fell_back("users", "last_good")
+
+    metrics.unguarded("users")
+
+    assert states == [0, 2, 1]
+    assert value("circuit_breaker_state") is None
+    assert value("circuit_breaker_transitions_total", state="OPEN") == 1
+    assert value("circuit_breaker_transitions_total", state="HALF_OPEN") == 1
+    assert value("retries_total") == value("hedges_total") == 1
+    assert value("retry_budget_exhausted_total") == 1
+    assert value("fallbacks_total", to="last_good") == 1
+
+
+def test_a_fallback_is_no_upstream_time(
+    metrics: DispatcherMetrics, registry: CollectorRegistry
+) -> None:
+    """An answer of the gateway after a failed call does not make the upstream look fast."""
+    metrics.answered(envelope(), Reply(id="r1", status=503, attempts=1))
+
+    service = {"service": "users"}
+    assert registry.get_sample_value("dispatcher_upstream_seconds_count", service) is None

@@ -63,6 +63,7 @@ async def test_the_request_is_passed_on() -> None:
         (b"A", b"1"),
         (b"a", b"2"),
         (b"X-Request-Deadline-Ms", b"1234"),
+        (b"X-Request-Attempt", b"1"),
     )
     assert call.request.body == b"\x00\xff"
 
@@ -148,8 +149,8 @@ async def test_instances_take_turns() -> None:
     [
         (ConnectFailed, 10, "ejected"),
         (ConnectionLost, 10, "ejected"),
-        (UpstreamTimeout, 10, "ejected"),
-        (UpstreamTimeout, 0.5, "healthy"),
+        (UpstreamTimeout, 20, "ejected"),
+        (UpstreamTimeout, 10, "healthy"),
         (ResponseTooLarge, 10, "healthy"),
     ],
 )
@@ -261,7 +262,7 @@ CHANGING = Transform.model_validate(
 async def test_both_bodies_are_transformed() -> None:
     """The upstream gets the changed request, the client the changed answer; times stay."""
     client, clock = HeldClient(), Clock()
-    way = pipeline(client, service(), clock, [CHANGING])
+    way = pipeline(client, service(), clock, transforms=[CHANGING])
     delivery = RecordingDelivery(post(body=b'{"asked":1}'), redelivered=False, log=[])
     task = asyncio.create_task(way.handle(Work(delivery)))
     await settled()
@@ -281,7 +282,11 @@ async def test_a_request_that_can_not_be_transformed_is_not_sent() -> None:
     client, ended = HeldClient(), list[tuple[str, str]]()
     change = {"name": "t", "request_transform": {"template": {"a": "{{ missing }}"}}}
     way = pipeline(
-        client, service(), Clock(), [Transform.model_validate(change)], lambda *e: ended.append(e)
+        client,
+        service(),
+        Clock(),
+        transforms=[Transform.model_validate(change)],
+        ended=lambda *e: ended.append(e),
     )
     work = Work(RecordingDelivery(post(body=b"{}"), redelivered=False, log=[]))
     outcome = await way.handle(work)
@@ -297,7 +302,7 @@ async def test_a_request_that_can_not_be_transformed_is_not_sent() -> None:
 async def test_an_answer_that_can_not_be_transformed_is_a_problem() -> None:
     """With the instance and the time of the call that was made."""
     client, clock = HeldClient(), Clock()
-    way = pipeline(client, service(), clock, [CHANGING])
+    way = pipeline(client, service(), clock, transforms=[CHANGING])
     delivery = RecordingDelivery(envelope(), redelivered=False, log=[])
     task = asyncio.create_task(way.handle(Work(delivery)))
     await settled()

@@ -77,7 +77,7 @@ def test_what_concerns_the_connection_stays_here() -> None:
         *(b"X-User-Id", b"x-user-id", b"X_User_Id", b"x-user_ID", b"X.User.Id", b"X-User-Tier"),
         *(b"X_USER_ROLES", b"X-Request-Deadline-Ms", b"X_Request_Id", b"x-request_deadline_ms"),
         *(b"Content_Length", b"Transfer_Encoding", b"X_Forwarded_For", b"X-Real-IP", b"x_real_ip"),
-        *(b"X-Forwarded-Port", b"X-Forwarded-Prefix"),
+        *(b"X-Forwarded-Port", b"X-Forwarded-Prefix", b"X-Request-Attempt", b"x_request.ATTEMPT"),
     ],
 )
 def test_what_only_the_gateway_says(name: bytes) -> None:

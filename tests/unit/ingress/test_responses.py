@@ -12,7 +12,9 @@ from ingress.responses import reply_response
 def test_an_upstreams_answer() -> None:
     """Status, reason, body and fields pass; ours come behind them."""
     fields = ((b"set-cookie", b"a"), (b"X", b"\xff"), (b"Set-Cookie", b"b"), (b"Via", b"1.1 x"))
-    reply = Reply(id="c1", status=201, reason=b"Made", headers=fields, body=b"\x00body")
+    reply = Reply(
+        id="c1", status=201, reason=b"Made", headers=fields, body=b"\x00body", instance="http://a"
+    )
     response = reply_response(reply, request_id="r1", service="users")
     assert (response.status, response.reason, response.body) == (201, b"Made", b"\x00body")
     assert response.headers == (
@@ -22,6 +24,13 @@ def test_an_upstreams_answer() -> None:
         (b"Proxy-Status", b"api-gateway;received-status=201"),
     )
     assert not response.close
+
+
+def test_a_fallback_is_told_from_an_upstreams_answer() -> None:
+    """What no instance gave says in Proxy-Status why that is so (RFC 9209 section 2.3.2)."""
+    response = reply_response(Reply(id="c1", status=200, body=b"{}"), request_id="r1")
+    assert (response.status, response.body) == (200, b"{}")
+    assert (b"Proxy-Status", b"api-gateway;error=destination_unavailable") in response.headers
 
 
 def test_the_request_id_is_ours() -> None:
@@ -58,6 +67,7 @@ def test_a_problem() -> None:
         (ProblemType.UPSTREAM_CONNECTION, b"connection_terminated"),
         (ProblemType.UPSTREAM_PROTOCOL, b"http_protocol_error"),
         (ProblemType.NO_INSTANCE, b"destination_unavailable"),
+        (ProblemType.CIRCUIT_OPEN, b"destination_unavailable"),
         (ProblemType.DEADLINE_EXCEEDED, b"http_response_timeout"),
         (ProblemType.OUTCOME_UNKNOWN, b"proxy_internal_error"),
         (ProblemType.DELIVERY_LIMIT, b"proxy_internal_error"),

@@ -1,0 +1,250 @@
+"""A circuit breaker: a service that fails is left alone for a while, then tried with a few calls.
+
+The pattern is that of Nygard, "Release It!" (2007). States, rates with a minimum volume and probes
+in HALF_OPEN are as users of resilience4j know them.
+"""
+
+import copy
+import math
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, ParamSpec, TypeVar
+
+from dispatcher.policies.sliding_window import SlidingWindow
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_CALLS, _FAILED, _SLOW = range(3)
+_PROBING = 1.0  # seconds in which a probe may have its answer
+
+
+class State(StrEnum):
+    """Whether calls are made."""
+
+    CLOSED = "CLOSED"  # normal operation
+    OPEN = "OPEN"  # failing: no calls, the fallback answers
+    HALF_OPEN = "HALF_OPEN"  # testing recovery by a few calls
+
+
+class CircuitOpen(Exception):
+    """The breaker lets no call through, and has no fallback; ``retry_after`` is in seconds."""
+
+    def __init__(self, retry_after: float) -> None:
+        super().__init__(f"the circuit is open for {retry_after:.1f} s")
+        self.retry_after = retry_after
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """A change of state.
+
+    ``reset_after`` is seconds until a call is tried, in OPEN. ``told``: by the word of a peer, not
+    by calls of its own.
+    """
+
+    previous: State
+    state: State
+    reset_after: float = 0.0
+    told: bool = False
+
+
+def _nobody(_: Transition) -> None:
+    """Hears of no transition."""
+
+
+class CircuitBreaker:
+    """Opens after ``failure_threshold`` failures in a row, for ``reset_timeout`` seconds.
+
+    Then as many calls as ``half_open_max_calls`` probe: when all of them succeed it closes, and one
+    that fails opens it anew. Optionally it also opens when ``failure_rate`` or ``slow_call_rate``
+    (0 to 1) of at least ``minimum_calls`` calls within the last ``window`` seconds failed, or took
+    ``slow_call_duration`` seconds or more; then a slow probe counts as failed, too.
+
+    By itself it is used through ``call``. Who can't be called so asks for a permit by ``acquire``,
+    and gives it back by exactly one of ``succeeded``, ``failed`` and ``released``. A permit counts
+    only in the state in which it was given: a call that began before the breaker opened says
+    nothing of the service as it is when it ends.
+
+    ``listener`` hears of each change of state; ``clock`` gives seconds. Raises ValueError for
+    numbers that make it open from the start, or never close.
+    """
+
+    def __init__(
+        self,
+        failure_threshold: int = 5,
+        reset_timeout: float = 60.0,
+        fallback_response: Any = None,
+        *,
+        half_open_max_calls: int = 1,
+        failure_rate: float | None = None,
+        slow_call_rate: float | None = None,
+        slow_call_duration: float = 1.0,
+        window: float = 60.0,
+        minimum_calls: int = 20,
+        listener: Callable[[Transition], None] = _nobody,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if failure_threshold < 1 or half_open_max_calls < 1:
+            raise ValueError("failure_threshold and half_open_max_calls are at least 1")
+        if reset_timeout <= 0:
+            raise ValueError("reset_timeout is above 0 seconds")
+        self._threshold = failure_threshold
+        self._reset_timeout = reset_timeout
+        self._fallback_response = fallback_response
+        self._probes = half_open_max_calls
+        self._limits = ((_FAILED, failure_rate), (_SLOW, slow_call_rate))
+        self._slow_from = math.inf if slow_call_rate is None else slow_call_duration
+        self._minimum_calls = minimum_calls
+        self._listener = listener
+        self._clock = clock
+        rated = failure_rate is not None or slow_call_rate is not None
+        self._window = SlidingWindow(window, 3, clock) if rated else None
+        self._state = State.CLOSED
+        self._period = 0  # each state that was entered has a number: what a permit is
+        self._failures = 0  # in a row
+        self._permits = 0  # left in HALF_OPEN
+        self._succeeded = 0  # probes
+        self._tries_at = 0.0  # when it lets calls through that it does not now
+
+    # --- alone ----------------------------------------------------------------------------------
+
+    async def call(
+        self, function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs
+    ) -> T | Any:
+        """The result of the call, or, while open, a copy of ``fallback_response``.
+
+        Every Exception counts as a failure, and is raised. A call that is cancelled counts as
+        nothing. Raises CircuitOpen while open without a fallback.
+        """
+        permit = self.acquire()
+        if permit is None:
+            if self._fallback_response is None:
+                raise CircuitOpen(self.retry_after)
+            return copy.deepcopy(self._fallback_response)
+        began = self._clock()
+        try:
+            result = await function(*args, **kwargs)
+        except Exception:
+            self.failed(permit, self._clock() - began)
+            raise
+        except BaseException:
+            self.released(permit)
+            raise
+        self.succeeded(permit, self._clock() - began)
+        return result
+
+    @property
+    def state(self) -> State:
+        """Now; OPEN also when its time is over, until the first call is let through."""
+        return self._state
+
+    @property
+    def failures(self) -> int:
+        """How many calls have failed in a row."""
+        return self._failures
+
+    @property
+    def retry_after(self) -> float:
+        """Seconds until a call may be let through, an estimate while probing; 0 if one is now."""
+        if self.permits:
+            return 0.0
+        left = self._tries_at - self._clock()
+        return left if self._state is State.OPEN else min(left, _PROBING)
+
+    # --- permits --------------------------------------------------------------------------------
+
+    @property
+    def permits(self) -> bool:
+        """Whether ``acquire`` would give a permit now."""
+        if self._state is State.CLOSED or self._permits:
+            return True
+        return self._clock() >= self._tries_at
+
+    def acquire(self) -> int | None:
+        """A permit for one call, or None."""
+        if self._state is State.CLOSED:
+            return self._period
+        # Probes that have not ended within reset_timeout are given up, or it would never close.
+        if not self._permits and self._clock() >= self._tries_at:
+            self._enter(State.HALF_OPEN)
+        if not self._permits:
+            return None
+        self._permits -= 1
+        return self._period
+
+    def succeeded(self, permit: int, seconds: float = 0.0) -> None:
+        """The call went well, and took so long."""
+        if permit != self._period:
+            return
+        slow = seconds >= self._slow_from
+        if self._state is State.CLOSED:
+            self._failures = 0
+            if self._window is not None:
+                self._rate(self._window, False, slow)
+        elif slow:
+            self._enter(State.OPEN)
+        else:
+            self._succeeded += 1
+            if self._succeeded >= self._probes:
+                self._enter(State.CLOSED)
+
+    def failed(self, permit: int, seconds: float = 0.0) -> None:
+        """The call failed after so long."""
+        if permit != self._period:
+            return
+        self._failures += 1
+        if self._state is State.HALF_OPEN or self._failures >= self._threshold:
+            self._enter(State.OPEN)
+        elif self._window is not None:
+            self._rate(self._window, True, seconds >= self._slow_from)
+
+    def released(self, permit: int) -> None:
+        """The call ended in a way that says nothing of the service, as by cancellation."""
+        if permit == self._period and self._state is State.HALF_OPEN:
+            self._permits += 1
+
+    # --- peers ----------------------------------------------------------------------------------
+
+    def peer_opened(self, reset_after: float) -> None:
+        """Another breaker of the same service has opened, for so many seconds.
+
+        While this one is CLOSED it opens too, but never for longer than by itself. In the other
+        states its own probes know better.
+        """
+        if self._state is State.CLOSED and reset_after > 0:
+            self._enter(State.OPEN, min(reset_after, self._reset_timeout), told=True)
+
+    # --- states ---------------------------------------------------------------------------------
+
+    def _rate(self, window: SlidingWindow, failed: bool, slow: bool) -> None:
+        """Count a call, and open if there were too many of its kind."""
+        window.add(_CALLS)
+        if failed:
+            window.add(_FAILED)
+        if slow:
+            window.add(_SLOW)
+        calls = window.totals[_CALLS]
+        if calls >= self._minimum_calls and any(
+            limit is not None and window.totals[column] >= limit * calls
+            for column, limit in self._limits
+        ):
+            self._enter(State.OPEN)
+
+    def _enter(self, state: State, seconds: float | None = None, told: bool = False) -> None:
+        """Go over to another state; ``seconds`` from now it would let calls through."""
+        seconds = self._reset_timeout if seconds is None else seconds
+        previous, self._state = self._state, state
+        self._period += 1
+        self._permits = self._probes if state is State.HALF_OPEN else 0
+        self._succeeded = 0
+        self._tries_at = self._clock() + seconds
+        if state is State.CLOSED:
+            self._failures = 0
+            if self._window is not None:
+                self._window.clear()
+        if state is not previous:
+            reset_after = seconds if state is State.OPEN else 0.0
+            self._listener(Transition(previous, state, reset_after, told))

@@ -1,0 +1,69 @@
+"""What the policies of one service remember from call to call."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Self
+
+from config.models import CircuitBreakerOptions, Service
+from dispatcher.policies.circuit_breaker import CircuitBreaker, Transition
+from dispatcher.policies.last_good import LastGoodAnswers
+from dispatcher.policies.retry import RetryBudget
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """It outlives the pipelines: a change of the configuration elsewhere must not wipe it out."""
+
+    service: Service
+    budget: RetryBudget
+    breaker: CircuitBreaker | None = None
+    last_good: LastGoodAnswers | None = None
+
+    @classmethod
+    def of(
+        cls,
+        service: Service,
+        changed: Callable[[str, Transition], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> Self:
+        """A fresh one. ``changed`` hears of its breaker by service; ``clock`` gives seconds."""
+        options = service.circuit_breaker
+        if options is None:
+            return cls(service, RetryBudget(clock=clock))
+
+        breaker = _breaker(options, partial(changed, service.name), clock)
+        last_good = LastGoodAnswers(options.last_good, clock) if options.last_good else None
+        return cls(service, RetryBudget(clock=clock), breaker, last_good)
+
+    def under(self, service: Service) -> Self:
+        """The same under other settings that it fits."""
+        return replace(self, service=service)
+
+    def fits(self, service: Service) -> bool:
+        """Whether it is right for these settings too: the same breaker, at the same addresses."""
+        return _essence(self.service) == _essence(service)
+
+
+def _essence(service: Service) -> object:
+    return service.circuit_breaker, service.addresses, service.discovery
+
+
+def _breaker(
+    options: CircuitBreakerOptions,
+    changed: Callable[[Transition], None],
+    clock: Callable[[], float],
+) -> CircuitBreaker:
+    return CircuitBreaker(
+        options.failure_threshold,
+        options.reset_timeout,
+        half_open_max_calls=options.half_open_max_calls,
+        failure_rate=options.failure_rate,
+        slow_call_rate=options.slow_call_rate,
+        slow_call_duration=options.slow_call_duration,
+        window=options.window,
+        minimum_calls=options.minimum_calls,
+        listener=changed,
+        clock=clock,
+    )

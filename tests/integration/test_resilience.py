@@ -1,0 +1,202 @@
+"""Retries, hedges, breakers and held requests of real processes, with upstreams that misbehave."""
+
+import asyncio
+from collections import Counter
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import yaml
+from aiohttp import web
+
+from tests.integration.commands import Running, configuration, launched, started, upstream
+from tests.integration.faults.waiting import eventually
+from tests.integration.upstreams.scripted import ScriptedUpstream, Wire
+
+
+class Service:
+    """An upstream that is well, or not, as the test has it; it counts what it is asked."""
+
+    def __init__(self) -> None:
+        self.status = 200
+        self.asked: Counter[str] = Counter()
+
+    async def answer(self, request: web.BaseRequest) -> web.Response:
+        self.asked[request.path] += 1
+        attempt = request.headers.get("X-Request-Attempt", "")
+        return web.Response(status=self.status, text=request.path, headers={"X-Attempt": attempt})
+
+
+def configured(folder: Path, routes: list[dict[str, Any]], services: list[dict[str, Any]]) -> str:
+    """A configuration with these routes and services, all open to everybody."""
+    open_to_all = [{"auth_required": False, "timeout": 30, **route} for route in routes]
+    directory = Path(configuration(folder, "http://unused", open_to_all))
+    (directory / "routes.yaml").write_text(yaml.safe_dump(open_to_all))
+    (directory / "services.yaml").write_text(yaml.safe_dump(services))
+    return str(directory)
+
+
+async def ask(
+    session: aiohttp.ClientSession, url: str, method: str = "GET"
+) -> tuple[int, str, dict[str, str]]:
+    async with session.request(method, url) as response:
+        return response.status, await response.text(), dict(response.headers)
+
+
+async def breakers(running: Running) -> list[dict[str, Any]]:
+    """What the admin listener shows."""
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(running.admin + "/breakers") as response,
+    ):
+        return list((await response.json())["breakers"])
+
+
+async def reset(wire: Wire) -> None:
+    """Read the request, and crash."""
+    await wire.request()
+    wire.reset()
+
+
+async def test_a_retry_goes_to_the_instance_that_is_well(tmp_path: Path) -> None:
+    """With one of two instances crashing at each request, every GET is answered, no POST twice.
+
+    No more of them than the budget of retries has at least.
+    """
+    service = Service()
+    async with upstream(service.answer) as good, ScriptedUpstream(reset) as bad:
+        instances = [{"url": str(bad.address)}, {"url": good}]
+        config = configured(
+            tmp_path,
+            [{"path": "/r/*", "service": "users", "retry_count": 2}],
+            [{"name": "users", "instances": instances}],
+        )
+        async with started(tmp_path, "up", "--config", config) as up, aiohttp.ClientSession() as s:
+            gets = [await ask(s, f"{up.public}/r/get{n}") for n in range(3)]
+            posts = [await ask(s, f"{up.public}/r/post{n}", "POST") for n in range(2)]
+            metrics = await up.metrics()
+
+    assert {status for status, _, _ in gets} == {200}
+    assert "2" in {headers["X-Attempt"] for _, _, headers in gets}
+    assert [status for status, _, _ in posts] in ([200, 502], [502, 200])
+    assert set(service.asked.values()) == {1}
+    assert metrics['dispatcher_retries_total{service="users"}'] == bad.accepted - 1
+
+
+async def test_a_hedge_overtakes_an_instance_that_hangs(tmp_path: Path) -> None:
+    """The answer is that of the other instance, and the connection to the first one is closed."""
+    service = Service()
+    let_go = asyncio.Event()
+
+    async def hang(wire: Wire) -> None:
+        await wire.request()
+        await wire.gone()
+        let_go.set()
+
+    async with upstream(service.answer) as good, ScriptedUpstream(hang) as bad:
+        instances = [{"url": str(bad.address)}, {"url": good}]
+        config = configured(
+            tmp_path,
+            [{"path": "/h/*", "service": "users", "hedge": {"delay": 0.05}}],
+            [{"name": "users", "instances": instances}],
+        )
+        async with started(tmp_path, "up", "--config", config) as up, aiohttp.ClientSession() as s:
+            answers = [await ask(s, f"{up.public}/h/{n}") for n in range(3)]
+            await asyncio.wait_for(let_go.wait(), 20)
+            metrics = await up.metrics()
+
+    assert [(status, text) for status, text, _ in answers] == [(200, f"/h/{n}") for n in range(3)]
+    assert metrics['dispatcher_hedges_total{service="users"}'] == bad.accepted > 0
+
+
+async def test_held_requests_outlive_an_outage(tmp_path: Path, amqp_url: str) -> None:
+    """They wait and take no slot: others are refused at once; when it is over, all are served."""
+    service = Service()
+    async with upstream(service.answer) as url:
+        config = configured(
+            tmp_path,
+            [
+                {"path": "/hold/*", "service": "users", "when_open": "hold"},
+                {"path": "/fail/*", "service": "users", "when_open": "fail"},
+            ],
+            [
+                {
+                    "name": "users",
+                    "base_url": url,
+                    "concurrency": {"limit": 16},
+                    "circuit_breaker": {"failure_threshold": 1, "reset_timeout": 5},
+                }
+            ],
+        )
+        async with (
+            started(tmp_path, "up", "--config", config, amqp_url=amqp_url) as up,
+            aiohttp.ClientSession() as session,
+        ):
+            service.status = 500
+            assert (await ask(session, f"{up.public}/fail/first"))[0] == 500
+            service.status = 200
+            held = [
+                asyncio.create_task(
+                    ask(session, f"{up.public}/hold/{n}", "POST" if n % 2 else "GET")
+                )
+                for n in range(16)
+            ]
+            await eventually(lambda: pending(up, 16), "16 requests wait")
+            refused = [await ask(session, f"{up.public}/fail/{n}") for n in range(5)]
+            waiting = sum(not task.done() for task in held)
+            shown = await breakers(up)
+            answers = await asyncio.gather(*held)
+
+    assert {status for status, _, _ in refused} == {503}
+    assert int(refused[0][2]["Retry-After"]) <= 5
+    assert waiting == 16
+    assert [(each["service"], each["state"], each["failures"]) for each in shown] == [
+        ("users", "OPEN", 1)
+    ]
+    assert {status for status, _, _ in answers} == {200}
+    assert service.asked == {"/fail/first": 1, **{f"/hold/{n}": 1 for n in range(16)}}
+
+
+async def pending(up: Running, count: int) -> bool:
+    """Whether so many clients wait for their answers."""
+    return (await up.metrics())["ingress_pending"] == count
+
+
+async def test_a_dispatcher_hears_of_anothers_breaker(tmp_path: Path, amqp_url: str) -> None:
+    """What one has found out, both know, and one that starts later; each process shows its own."""
+    service = Service()
+    service.status = 500
+    async with upstream(service.answer) as url, AsyncExitStack() as stack:
+        breaker = {"failure_threshold": 1, "reset_timeout": 300}
+        config = configured(
+            tmp_path,
+            [{"path": "/a/*", "service": "users"}],
+            [{"name": "users", "base_url": url, "circuit_breaker": breaker}],
+        )
+        options = ("--config", config)
+        pair = await stack.enter_async_context(
+            launched(tmp_path, "dispatcher", *options, "--processes", "2", amqp_url=amqp_url)
+        )
+        ingress = await stack.enter_async_context(
+            launched(tmp_path, "ingress", *options, amqp_url=amqp_url)
+        )
+        await asyncio.gather(pair.ready(), ingress.ready())
+        session = await stack.enter_async_context(aiohttp.ClientSession())
+        assert (await ask(session, f"{ingress.public}/a/1"))[0] == 500
+
+        async def open_in(running: Running, processes: int) -> bool:
+            states = [each["state"] for each in await breakers(running)]
+            return states == ["OPEN"] * processes
+
+        await eventually(lambda: open_in(pair, 2), "both processes know")
+        late = await stack.enter_async_context(
+            started(tmp_path, "dispatcher", *options, amqp_url=amqp_url)
+        )
+        await eventually(lambda: open_in(late, 1), "the late one knows")
+        shown = await breakers(pair)
+        answers = [await ask(session, f"{ingress.public}/a/{n}") for n in range(10)]
+
+    assert [each["process"] for each in shown] == ["0", "1"]
+    assert {status for status, _, _ in answers} == {503}
+    assert service.asked.total() == 1
