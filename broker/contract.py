@@ -74,6 +74,7 @@ OnPublished = Callable[[Published], None]
 OnDelivery = Callable[[Delivery], None]
 OnReply = Callable[[Reply], None]
 OnEvent = Callable[[Event], None]
+OnLeading = Callable[[bool], None]
 OnState = Callable[[ConnectionState], None]
 
 
@@ -136,6 +137,14 @@ class Broker(Protocol):
 
         What was said before, or meanwhile, is gone: ask with ``StateWanted`` at each change of
         ``state`` to CONNECTED. A subscriber that falls far behind loses the oldest.
+        """
+
+    async def lead(self, task: str, on_leading: OnLeading) -> None:
+        """Stand for a task that one broker leads in at a time; hear when this one does, and stops.
+
+        When the leader leaves, or the carrier loses its connection, another follows within seconds.
+        A leader that is cut off hears of it later than its follower may begin: what leaders do must
+        bear being done twice.
         """
 
 

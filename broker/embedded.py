@@ -5,7 +5,7 @@ Messages pass by reference, as nothing can change them.
 
 import asyncio
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -15,6 +15,7 @@ from broker.contract import (
     ConnectionState,
     OnDelivery,
     OnEvent,
+    OnLeading,
     OnPublished,
     OnReply,
     OnState,
@@ -43,6 +44,7 @@ class EmbeddedServer:
         self.queues: dict[tuple[str, str], EmbeddedQueue] = {}  # by service and tier
         self.reply_queues: dict[str, OnReply] = {}  # by name
         self.subscribers: list[Subscriber] = []
+        self.candidates: defaultdict[str, list[OnLeading]] = defaultdict(list)  # the first leads
         self.dead_letters: deque[DeadLetter] = deque(maxlen=DEAD_LETTER_LIMIT)
 
     def declare(self, queue: RequestQueue) -> EmbeddedQueue:
@@ -52,6 +54,23 @@ class EmbeddedServer:
             self.queues[key] = EmbeddedQueue(queue.name, self.clock)
         self.queues[key].limit = queue.limit
         return self.queues[key]
+
+    def stand(self, task: str, on_leading: OnLeading) -> None:
+        """Lead in a task, now or when all who stood before have stepped down."""
+        candidates = self.candidates[task]
+        candidates.append(on_leading)
+        if len(candidates) == 1:
+            self.callbacks.soon(on_leading, True)
+
+    def step_down(self, task: str, on_leading: OnLeading) -> None:
+        """Lead no more."""
+        candidates = self.candidates[task]
+        led = candidates[0] is on_leading
+        candidates.remove(on_leading)
+        if led:
+            self.callbacks.soon(on_leading, False)
+            if candidates:
+                self.callbacks.soon(candidates[0], True)
 
 
 class EmbeddedBroker:
@@ -75,6 +94,7 @@ class EmbeddedBroker:
         self._consumers: list[EmbeddedConsumer] = []
         self._reply_queues: set[str] = set()
         self._subscribers: list[Subscriber] = []
+        self._candidacies: list[tuple[str, OnLeading]] = []
         self._open = asyncio.Event()
 
     async def __aenter__(self) -> Self:
@@ -92,9 +112,12 @@ class EmbeddedBroker:
             self._server.reply_queues.pop(name, None)
         for subscriber in self._subscribers:
             self._server.subscribers.remove(subscriber)
+        for task, on_leading in self._candidacies:
+            self._server.step_down(task, on_leading)
         self._consumers.clear()
         self._reply_queues.clear()
         self._subscribers.clear()
+        self._candidacies.clear()
         self._tell_watchers()
 
     @property
@@ -167,6 +190,11 @@ class EmbeddedBroker:
         subscriber = Subscriber(tuple(kinds), on_event)
         self._subscribers.append(subscriber)
         self._server.subscribers.append(subscriber)
+
+    async def lead(self, task: str, on_leading: OnLeading) -> None:
+        """Stand for a task; the brokers of one server lead in the order in which they stood."""
+        self._candidacies.append((task, on_leading))
+        self._server.stand(task, on_leading)
 
     def _offer(self, envelope: Envelope) -> Published:
         if not self._open.is_set():

@@ -51,7 +51,7 @@ class LinkSilent(LinkError):
 
 
 @asynccontextmanager
-async def _answered() -> AsyncIterator[None]:
+async def answered() -> AsyncIterator[None]:
     """Whatever way the client library fails: a LinkError; silence: a LinkSilent."""
     try:
         async with asyncio.timeout(RPC_TIMEOUT):
@@ -101,13 +101,13 @@ class Link(ABC):
         factory = LaneTransportFactory()
         connection = _Connection(address, transport_factory=factory)
         try:
-            async with _answered():
+            async with answered():
                 await connection.connect()
                 link._connection, link._protocol = connection, factory.protocol
                 await link._open_channels()
         except BaseException:
             with suppress(LinkError):
-                async with _answered():
+                async with answered():
                     await connection.close()
             raise
         return link
@@ -118,15 +118,16 @@ class Link(ABC):
         self._protocol.frame_max = tune.frame_max or _UNLIMITED_FRAME
         self._protocol.on_blocked = lambda blocked: self.on_blocked(blocked)
         self._protocol.lost.add_done_callback(self._end)
-        self._control = await self._open_channel(confirms=True)
+        self._control = await self.open_channel(confirms=True)
         self._control_lock = asyncio.Lock()
-        self._publishing = await self._open_channel(confirms=True)
-        self._delivering = await self._open_channel(confirms=False)
+        self._publishing = await self.open_channel(confirms=True)
+        self._delivering = await self.open_channel(confirms=False)
         self._publishing.closing.add_done_callback(self._end)
         self._delivering.closing.add_done_callback(self._end)
         self._delivering.on_consumer_cancel_callbacks.add(self._cancelled)
 
-    async def _open_channel(self, *, confirms: bool) -> aiormq.abc.AbstractChannel:
+    async def open_channel(self, *, confirms: bool) -> aiormq.abc.AbstractChannel:
+        """One more channel, for its caller to close; await it within ``answered``."""
         channel = self._connection.channel(publisher_confirms=confirms, on_return_raises=confirms)
         await channel.initialize(timeout=RPC_TIMEOUT)
         return await channel.get_underlay_channel()
@@ -146,7 +147,7 @@ class Link(ABC):
     async def close(self) -> None:
         """Send what was settled, then leave; never raises."""
         try:
-            async with _answered():
+            async with answered():
                 await self.flush()
                 await self._connection.close()
         except LinkError:
@@ -174,9 +175,9 @@ class Link(ABC):
     @asynccontextmanager
     async def _controlling(self) -> AsyncIterator[aiormq.abc.AbstractChannel]:
         """The channel for what is rare; the broker closes it over every fault, so open it again."""
-        async with self._control_lock, _answered():
+        async with self._control_lock, answered():
             if self._control.is_closed:
-                self._control = await self._open_channel(confirms=True)
+                self._control = await self.open_channel(confirms=True)
             yield self._control
 
     async def declare_exchange(self, name: str, kind: Literal["direct", "topic"]) -> None:
@@ -232,7 +233,7 @@ class Link(ABC):
         self, queue: str, consumer_tag: str, prefetch: int, on_message: OnMessage
     ) -> None:
         """Subscribe; a prefetch of 0 means that deliveries need no settling."""
-        async with self._consume_lock, _answered():  # a prefetch holds for the next consumers
+        async with self._consume_lock, answered():  # a prefetch holds for the next consumers
             await self._delivering.basic_qos(prefetch_count=prefetch)
             await self._delivering.basic_consume(
                 queue,
@@ -243,7 +244,7 @@ class Link(ABC):
 
     async def cancel(self, consumer_tag: str) -> None:
         """Unsubscribe; deliveries on their way still come."""
-        async with _answered():
+        async with answered():
             await self._delivering.basic_cancel(consumer_tag)
 
     # --- the fast path --------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from broker.contract import (
     ConnectionState,
     OnDelivery,
     OnEvent,
+    OnLeading,
     OnPublished,
     OnReply,
     OnState,
@@ -30,6 +31,7 @@ from broker.contract import (
 from broker.event_queue import EventSender, declare_event_queue, new_event_queue, take_event
 from broker.events import Event, Kind
 from broker.lane_link import LaneLink
+from broker.leadership import Candidate
 from broker.link import RPC_TIMEOUT, Link, LinkError, LinkSilent
 from broker.messages import (
     Envelope,
@@ -158,6 +160,8 @@ class RabbitMQBroker:
         self._tags = itertools.count(1)
         self._tasks: set[asyncio.Task[None]] = set()
         self._redeclaring = False
+        self._jitter = jitter
+        self._candidates: list[asyncio.Task[None]] = []
         self._events = EventSender(lambda: self._supervisor.link, self._spawn)
 
     # --- life -----------------------------------------------------------------------------------
@@ -167,8 +171,10 @@ class RabbitMQBroker:
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=RPC_TIMEOUT)
+        for candidate in self._candidates:
+            candidate.cancel()
+        if waiting := self._tasks.union(self._candidates):
+            await asyncio.wait(waiting, timeout=RPC_TIMEOUT)
         if self._running is not None:
             self._running.cancel()
             await asyncio.wait([self._running])
@@ -434,6 +440,12 @@ class RabbitMQBroker:
             unsubscribe=self._unsubscribe,
         )
         await self._add(subscription)
+
+    async def lead(self, task: str, on_leading: OnLeading) -> None:
+        candidate = Candidate(
+            task, on_leading, lambda: self._supervisor.link, self.connected, self._jitter
+        )
+        self._candidates.append(asyncio.create_task(candidate.run()))
 
     # --- help -----------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Names and limits: a queue for each service and tier, one for a node's replies; events."""
+"""Names and limits of queues and exchanges: for requests, replies, events and leaders."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ REPLY_QUEUE_EXPIRES_MS = 60_000  # how long the replies of an ingress that is aw
 REPLY_QUEUE_LIMIT = 100_000
 EVENT_EXCHANGE = "gateway.events"
 EVENT_QUEUE_LIMIT = 1_000  # events that wait for one subscriber
+LEADER_QUEUE_PREFIX = "gateway.leader."
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,11 @@ def routing_key(service: str, tier: str) -> str:
 def reply_queue(node: str) -> str:
     """The reply queue of an ingress node."""
     return REPLY_QUEUE_PREFIX + node
+
+
+def leader_queue(task: str) -> str:
+    """The queue whose only consumer leads in this task."""
+    return LEADER_QUEUE_PREFIX + task
 
 
 def request_queues(services: Iterable[str], tier_limits: Mapping[str, int]) -> list[RequestQueue]:

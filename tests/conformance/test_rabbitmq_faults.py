@@ -13,7 +13,13 @@ import pytest_asyncio
 from broker.contract import Broker, ConnectionState, Delivery, Published
 from broker.events import Event, StateWanted
 from broker.messages import Reply, encode
-from broker.topology import DEAD_LETTER_QUEUE, EVENT_EXCHANGE, RequestQueue, reply_queue
+from broker.topology import (
+    DEAD_LETTER_QUEUE,
+    EVENT_EXCHANGE,
+    RequestQueue,
+    leader_queue,
+    reply_queue,
+)
 from tests.conformance.carriers import WITHIN, Events, Inbox, RabbitMQCarrier, envelope, published
 from tests.servers import RabbitMQNode, find_rabbitmq
 
@@ -161,6 +167,24 @@ async def test_events_are_heard_again_after_a_reconnect(server: RabbitMQNode, de
     await _ctl(server, "close_all_connections", "--global", "shown the door")
     assert await heard.next() == StateWanted(kind="health")
     await desk.works()
+
+
+async def test_a_leader_leads_again_after_a_reconnect(
+    carrier: RabbitMQCarrier, server: RabbitMQNode, desk: Desk
+) -> None:
+    """Who loses its connection leads no more, and somebody leads as soon as connections stand."""
+    told: Inbox[bool] = Inbox()
+    await desk.broker.lead("chores", told)
+    assert await told.next()
+    await _ctl(server, "close_all_connections", "--global", "shown the door")
+    assert not await told.next()
+    assert await told.next()
+    async with await aio_pika.connect(carrier.url) as connection:
+        channel = await connection.channel()
+        await channel.queue_delete(leader_queue("chores"))
+    assert not await told.next()
+    assert await told.next()
+    assert desk.events.reconnections.waiting == 1
 
 
 async def test_events_that_cannot_be_read_are_dropped(carrier: RabbitMQCarrier, desk: Desk) -> None:

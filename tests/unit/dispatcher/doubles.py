@@ -9,6 +9,7 @@ from broker.contract import (
     ConnectionState,
     OnDelivery,
     OnEvent,
+    OnLeading,
     OnPublished,
     OnReply,
     OnState,
@@ -183,6 +184,9 @@ class RecordingBroker:
 
     async def subscribe(self, kinds: Collection[Kind], on_event: OnEvent) -> None:
         self.subscribers.append((tuple(kinds), on_event))
+
+    async def lead(self, task: str, on_leading: OnLeading) -> None:
+        raise NotImplementedError
 
     def tell(self, event: Event) -> None:
         """Let an event come in."""
