@@ -155,6 +155,17 @@ def dispatcher(
 
 
 @main.command()
+@_config
+@_admin(8003)
+def workers(config: Path | None, admin_host: str, admin_port: int) -> None:
+    """Probe the health of instances, once for the whole fleet; further processes stand by."""
+    setup = read_setup(config)
+    setup.require_broker()
+    setup.warn()
+    run_node(setup, [Role.WORKERS], Place.open((admin_host, admin_port)))
+
+
+@main.command()
 @click.argument("directory", type=_DIRECTORY)
 def check(directory: Path) -> None:
     """Tell every fault of a configuration directory."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 from prometheus_client import generate_latest
 
 from api_gateway.admin import Health
-from api_gateway.roles import DispatcherRole, IngressRole
+from api_gateway.roles import DispatcherRole, IngressRole, WorkersRole
 from api_gateway.telemetry import BrokerMetrics, metrics_registry
 from broker.contract import Broker, BrokerListener, ConnectionState
 from broker.embedded import EmbeddedBroker
@@ -30,6 +30,7 @@ class Role(Enum):
 
     INGRESS = "ingress"
     DISPATCHER = "dispatcher"
+    WORKERS = "workers"
 
 
 class Node:
@@ -53,9 +54,12 @@ class Node:
         self._broker = _broker(settings, BrokerMetrics(self._registry))
         self._dispatcher: DispatcherRole | None = None
         self._ingress: IngressRole | None = None
+        self._workers: WorkersRole | None = None
         parts = (self._broker, snapshot, self._registry, self._tracing)
         if Role.DISPATCHER in roles:
             self._dispatcher = DispatcherRole(*parts, settings.zone)
+        if Role.WORKERS in roles:
+            self._workers = WorkersRole(self._broker, snapshot, self._registry)
         if Role.INGRESS in roles:
             secret = settings.jwt_secret.get_secret_value() if settings.jwt_secret else None
             redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
@@ -71,7 +75,7 @@ class Node:
                 if part is not None:
                     await stack.enter_async_context(part)
             await self._declare(self.snapshot)
-            for role in (self._dispatcher, self._ingress):
+            for role in (self._dispatcher, self._workers, self._ingress):
                 if role is not None:
                     await stack.enter_async_context(role)
             self._stack = stack.pop_all()
@@ -100,6 +104,8 @@ class Node:
                 await self._dispatcher.use(replace(snapshot, services=services))
             if self._ingress is not None:
                 self._ingress.use(snapshot)
+            if self._workers is not None:
+                self._workers.use(snapshot)
             if self._dispatcher is not None:
                 await self._dispatcher.use(snapshot)
             self.snapshot = snapshot
@@ -144,7 +150,7 @@ class Node:
         """Serve until told to stop, then drain; whether nothing had to be cut off."""
         await self._stopping.wait()
         drained = True
-        for role in (self._ingress, self._dispatcher):
+        for role in (self._ingress, self._dispatcher, self._workers):
             if role is not None:
                 drained = await role.drain() and drained
         return drained and not self._forced
@@ -163,6 +169,8 @@ class Node:
         }
         if self._ingress is not None and self._ingress.redis_state is not None:
             checks["redis"] = self._ingress.redis_state
+        if self._workers is not None:
+            checks["workers"] = self._workers.state
         if keys is not None:
             checks["keys"] = "fetched" if keys else "missing"
         return Health(ready and not self._stopping.is_set(), checks)

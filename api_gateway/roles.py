@@ -27,6 +27,10 @@ from ingress.metrics import IngressMetrics
 from ingress.pipeline import Pipeline
 from ingress.request_ids import RequestIds
 from ingress.server import Server
+from workers.health import HealthProber
+from workers.metrics import InstancesHealthy, WorkersMetrics
+from workers.probe import HttpProbe
+from workers.rounds import Means
 
 if TYPE_CHECKING:  # else imported only where it is turned on
     from api_gateway.tracing import Tracing
@@ -109,8 +113,7 @@ class IngressRole:
         self._broker = broker
         metrics = tracing.ingress_metrics(registry) if tracing else IngressMetrics(registry)
         # A new name for every start: what is on its way to an earlier one is not for this one.
-        node = f"{socket.gethostname()}-{uuid4().hex}"
-        self._exchange = Exchange(broker, node, listener=metrics)
+        self._exchange = Exchange(broker, new_node(), listener=metrics)
         self._request_ids = RequestIds()
         self._limits = NodeStore(redis_url, metrics)
         self._identity = Identity(secret, listener=metrics)
@@ -193,3 +196,43 @@ class IngressRole:
         """Cut off what is in flight."""
         if self._lifecycle is not None:
             self._lifecycle.stop()
+
+
+class WorkersRole:
+    """Does what is done once for all: probes the instances of services, while it leads."""
+
+    def __init__(self, broker: Broker, snapshot: Snapshot, registry: CollectorRegistry) -> None:
+        self._probe = HttpProbe()
+        means = Means(self._probe, listener=WorkersMetrics(registry))
+        self._prober = prober = HealthProber(broker, snapshot, means, new_node())
+        registry.register(InstancesHealthy(lambda: prober.leading, lambda: prober.healthy))
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self._probe)
+            await stack.enter_async_context(self._prober)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self._stack.aclose()
+
+    @property
+    def state(self) -> str:
+        """Whether this process does the work, or stands by."""
+        return "leading" if self._prober.leading else "standby"
+
+    def use(self, snapshot: Snapshot) -> None:
+        """Work for the services of another snapshot."""
+        self._prober.use(snapshot)
+
+    async def drain(self) -> bool:
+        """Stop; whatever is under way can be broken off."""
+        await self._prober.stop()
+        return True
+
+
+def new_node() -> str:
+    """A name for this start of this process, which no other has."""
+    return f"{socket.gethostname()}-{uuid4().hex}"

@@ -258,6 +258,11 @@ class Instance(Model):
     weight: Annotated[WholeNumber, Field(ge=1, le=1000)] = 1
     zone: str | None = None
 
+    @property
+    def name(self) -> str:
+        """Its address as text: what replies, logs, metrics and events call it."""
+        return str(self.url).rstrip("/")
+
 
 class Concurrency(Model):
     """How many calls one dispatcher has under way to one service."""
@@ -267,7 +272,7 @@ class Concurrency(Model):
 
 
 class HealthCheck(Model):
-    """An active probe; ``interval`` and ``timeout`` in seconds."""
+    """An active probe; ``interval`` and ``timeout`` in seconds, thresholds are probes in a row."""
 
     path: Annotated[
         str, Field(pattern=r"^/[^\s#]*$", description="a path that begins with /, like /health")

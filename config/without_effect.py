@@ -14,7 +14,6 @@ _ROUTE = {
     "async_mode": "async",
 }
 _SERVICE = {
-    "health_check": "health_check",
     "discovery": "discovery",
 }
 _GATEWAY = {

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import Self
 
 from broker.contract import Broker, ConnectionState
+from broker.events import HealthReported, StateWanted
 from config.models import Service
 from config.snapshot import Snapshot
 from dispatcher.breaker_news import BreakerNews
 from dispatcher.consumer import ServiceConsumer
+from dispatcher.health import FleetHealth
 from dispatcher.metrics import DispatcherListener
 from dispatcher.options import ClientTls, UpstreamOptions
 from dispatcher.pipeline import Pipeline
@@ -63,6 +65,7 @@ class Dispatcher:
         self._tls = TlsContexts()
         self._monotonic = monotonic
         self.balancers = Balancers(self._listener, zone, monotonic)
+        self._health = FleetHealth(self.balancers.set_probed)
         self._settler = Settler(broker, self._listener, now)
         self._transforms = Compiler()
         self._news = BreakerNews(broker, lambda: self.breakers, now)
@@ -73,14 +76,18 @@ class Dispatcher:
 
     async def __aenter__(self) -> Self:
         """Take messages from now on, or as soon as the broker is there."""
+        await self._broker.subscribe([HealthReported], self._health.hear)
         self._broker.watch(self._on_state)
         await self._news.start()
+        if self._broker.state is ConnectionState.CONNECTED:
+            self._ask()
         await self.use(self._snapshot)
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
         """Stop."""
         await self.stop()
+        self._health.close()
 
     @property
     def in_flight(self) -> int:
@@ -105,6 +112,7 @@ class Dispatcher:
             pipelines = self._pipelines(snapshot)
             self._snapshot = snapshot
             self.balancers.retain(snapshot.services)
+            self._health.repeat()
             for name, consumer in list(self._serving.items()):
                 service = snapshot.services.get(name)
                 if service is None or not consumer.fits(service, snapshot.tiers):
@@ -214,6 +222,12 @@ class Dispatcher:
     def _on_state(self, state: ConnectionState) -> None:
         if state is not ConnectionState.DISCONNECTED:
             self._settler.connection_restored()
+            if state is ConnectionState.CONNECTED:
+                self._ask()
             return
         for consumer in self._consumers():
             consumer.connection_lost()
+
+    def _ask(self) -> None:
+        """What was said of instances before this dispatcher could hear it."""
+        self._broker.publish_event(StateWanted(kind="health"))

@@ -32,7 +32,7 @@ class StaticDiscovery:
     def __init__(self, service: Service) -> None:
         self.instances: Sequence[Instance] = tuple(
             Instance(
-                name=str(configured.url).rstrip("/"),
+                name=configured.name,
                 address=Address.parse(str(configured.url)),
                 weight=configured.weight,
                 zone=configured.zone,

@@ -128,7 +128,7 @@ class Running:
 @asynccontextmanager
 async def launched(folder: Path, *arguments: str, **settings: str) -> AsyncIterator[Running]:
     """Start a command that serves, on free ports; it is killed at the end if it still runs."""
-    ports = ("--port", "0") if arguments[0] != "dispatcher" else ()
+    ports = ("--port", "0") if arguments[0] in ("up", "ingress") else ()
     log = folder / f"stderr-{uuid4().hex}"
     with log.open("wb") as stderr:
         process = await asyncio.create_subprocess_exec(

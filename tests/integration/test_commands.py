@@ -139,7 +139,7 @@ def faulty_configuration(folder: Path) -> str:
 FAULTS = ["routes.yaml:1", "nowhere", "colour", "services.yaml:1", "ftp://users"]
 
 
-@pytest.mark.parametrize("role", ["up", "ingress", "dispatcher"])
+@pytest.mark.parametrize("role", ["up", "ingress", "dispatcher", "workers"])
 async def test_bad_configuration_ends_with_2_and_every_fault(tmp_path: Path, role: str) -> None:
     """Each fault is named with its file, and there is no traceback."""
     config = faulty_configuration(tmp_path)
@@ -201,7 +201,7 @@ async def test_a_short_secret_is_warned_of(tmp_path: Path) -> None:
     assert "shorter than 32 bytes" in warnings
 
 
-@pytest.mark.parametrize("role", ["ingress", "dispatcher"])
+@pytest.mark.parametrize("role", ["ingress", "dispatcher", "workers"])
 async def test_a_single_role_wants_a_broker(role: str) -> None:
     """Without GATEWAY_AMQP_URL it ends with 2 and says so."""
     finished = await run(role, "--config", str(SHIPPED), jwt_secret=SECRET)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from broker.contract import ConnectionState
+from broker.events import HealthReported, StateWanted
 from config.models import Drain, GatewayOptions, Service, Tier
 from config.snapshot import Snapshot
 from dispatcher.lifecycle import Dispatcher
@@ -378,3 +379,61 @@ async def test_what_listeners_hear_of_a_breaker() -> None:
         ("others", "CLOSED"),
         ("users", "none"),
     ]
+
+
+# --- what workers find ----------------------------------------------------------------------------
+
+
+def probed(name: str, healthy: dict[str, bool]) -> HealthReported:
+    """What workers say of a service."""
+    return HealthReported(service=name, node="w1", sequence=1, valid_for=60.0, healthy=healthy)
+
+
+def asked(bench: Bench) -> int:
+    """How often what is known of instances was asked for."""
+    return bench.broker.events.count(StateWanted(kind="health"))
+
+
+async def test_who_starts_asks_what_is_known_of_instances() -> None:
+    """At the start, and whenever a connection stands again: meanwhile news has passed unheard."""
+    bench = Bench(snapshot(service("users")))
+    async with bench.dispatcher:
+        assert asked(bench) == 1
+        bench.broker.become(ConnectionState.DISCONNECTED)
+        bench.broker.become(ConnectionState.CONNECTED)
+    assert asked(bench) == 2
+
+
+async def test_who_starts_without_a_broker_asks_when_it_is_there() -> None:
+    """There is nobody to ask before."""
+    bench = Bench(snapshot(service("users")))
+    bench.broker.state = ConnectionState.DISCONNECTED
+    async with bench.dispatcher:
+        assert asked(bench) == 0
+        bench.broker.become(ConnectionState.CONNECTED)
+        assert asked(bench) == 1
+
+
+def probed_service(*hosts: str) -> Service:
+    """Users, on these hosts, with a health check."""
+    instances = [{"url": f"http://{host}"} for host in hosts]
+    return Service.model_validate({"name": "users", "instances": instances, "health_check": {}})
+
+
+async def test_unhealthy_instances_get_no_calls() -> None:
+    """As workers report it, though the configuration that names an instance may come later."""
+    bench = Bench(snapshot(probed_service("a", "b")))
+    news = probed("users", {"http://a": False, "http://b": True, "http://c": False})
+    async with bench.dispatcher:
+        bench.broker.tell(news)
+        for each in range(4):
+            bench.broker.deliver(envelope(f"first-{each}"))
+        await settled()
+        await bench.dispatcher.use(snapshot(probed_service("b", "c", "d")))
+        for each in range(4):
+            bench.broker.deliver(envelope(f"second-{each}"))
+        await settled()
+        for call in bench.client.calls:
+            call.answer()
+    assert {call.address.host for call in bench.client.calls[:4]} == {"b"}
+    assert {call.address.host for call in bench.client.calls[4:]} == {"b", "d"}

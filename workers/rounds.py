@@ -1,0 +1,96 @@
+"""The probes of one service, round after round."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from config.models import HealthCheck, Service
+from workers.metrics import WorkersListener
+from workers.probe import Outcome, Probe
+from workers.verdict import Verdict
+
+log = logging.getLogger(__name__)
+
+FIRST_WITHIN = 1.0  # seconds that the first rounds of all services are spread over
+SPREAD = 0.1  # of the interval, earlier or later: services do not fall into step
+
+# The names of a service's instances, which are their addresses: http[s]://host[:port][/base].
+Instances = Callable[[Service], Sequence[str]]
+
+
+def configured_instances(service: Service) -> Sequence[str]:
+    """Those that the configuration names."""
+    return [instance.name for instance in service.addresses]
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What the rounds of all services share.
+
+    ``sleep`` waits for seconds; ``jitter`` gives numbers from 0 to 1.
+    """
+
+    probe: Probe
+    instances: Instances = configured_instances
+    listener: WorkersListener = field(default_factory=WorkersListener)
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
+    jitter: Callable[[], float] = random.random
+
+
+class Rounds:
+    """Asks every instance of a service at once, waits, and asks again.
+
+    ``on_round`` is called after each round; ``verdicts`` are what is known already.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        check: HealthCheck,
+        means: Means,
+        on_round: Callable[["Rounds"], None],
+        verdicts: Mapping[str, Verdict],
+    ) -> None:
+        self.service = service
+        self.check = check
+        self.verdicts = verdicts
+        self._means = means
+        self._on_round = on_round
+
+    @property
+    def healthy(self) -> Mapping[str, bool]:
+        """The verdicts that there are, by the instances' names."""
+        verdicts = self.verdicts.items()
+        return {name: v.healthy for name, v in verdicts if v.healthy is not None}
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        await self._means.sleep(self._means.jitter() * min(self.check.interval, FIRST_WITHIN))
+        while True:
+            try:
+                await self._round()
+            except Exception:  # the next may be better; a service that nobody probes is worse
+                log.exception("%s: a round of probes failed", self.service.name)
+            else:
+                self._on_round(self)
+            spread = 1 + SPREAD * (2 * self._means.jitter() - 1)
+            await self._means.sleep(self.check.interval * spread)
+
+    async def _round(self) -> None:
+        known = self.verdicts
+        names = self._means.instances(self.service)
+        self.verdicts = {name: known.get(name) or Verdict() for name in names}
+        await asyncio.gather(*(self._ask(name, verdict) for name, verdict in self.verdicts.items()))
+
+    async def _ask(self, name: str, verdict: Verdict) -> None:
+        outcome = await self._means.probe(name + self.check.path, self.check.timeout)
+        self._means.listener.probed(self.service.name, outcome.value)
+        first = verdict.healthy is None
+        if not verdict.add(outcome is Outcome.PASSED, self.check):
+            return
+        if not verdict.healthy:
+            log.warning("%s: %s is unhealthy: %s", self.service.name, name, outcome.value)
+        elif not first:
+            log.info("%s: %s is healthy again", self.service.name, name)
