@@ -20,7 +20,6 @@ _SERVICE = {
     "strategy": "strategy",
     "health_check": "health_check",
     "circuit_breaker": "circuit_breaker",
-    "discovery": "discovery",
 }
 _GATEWAY = {
     "admission": "admission",

@@ -17,7 +17,7 @@ import io
 import ssl
 from asyncio import Future, Task
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import aiohttp
@@ -139,10 +139,13 @@ class AiohttpUpstreamClient:
     ) -> UpstreamResponse:
         async with self._session.request(
             request.method,
-            URL(f"{address}{request.target}", encoded=True),
-            headers=_headers(request),
+            URL(
+                f"{replace(address, host=address.ip or address.host)}{request.target}", encoded=True
+            ),
+            headers=_headers(address, request),
             data=io.BytesIO(request.body) if request.body else None,
             allow_redirects=False,
+            server_hostname=address.host if address.ip else None,
             trace_request_ctx=progress,
         ) as response:
             version = response.version or aiohttp.HttpVersion10
@@ -180,7 +183,7 @@ class AiohttpUpstreamClient:
         return tracing
 
 
-def _headers(request: UpstreamRequest) -> CIMultiDict[str]:
+def _headers(address: Address, request: UpstreamRequest) -> CIMultiDict[str]:
     spelling: dict[bytes, str] = {}  # the session takes another spelling for a replacement
     headers = CIMultiDict(
         (
@@ -191,6 +194,8 @@ def _headers(request: UpstreamRequest) -> CIMultiDict[str]:
     )
     if needs_length(request):
         headers["Content-Length"] = str(len(request.body))
+    if address.ip:
+        headers["Host"] = address.authority
     return headers
 
 

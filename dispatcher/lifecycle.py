@@ -2,17 +2,19 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Self
 
 from broker.contract import Broker, ConnectionState
 from config.models import Service
 from config.snapshot import Snapshot
 from dispatcher.consumer import ServiceConsumer
+from dispatcher.discovery.discoveries import Discoveries
+from dispatcher.discovery.embedded_registry import EmbeddedRegistry
 from dispatcher.metrics import DispatcherListener
 from dispatcher.pipeline import Pipeline
 from dispatcher.policies.load_balancing import RoundRobin
-from dispatcher.service_discovery import StaticDiscovery
+from dispatcher.service_discovery import Instance
 from dispatcher.settle import Settler
 from dispatcher.upstream import UpstreamClient
 
@@ -20,8 +22,8 @@ from dispatcher.upstream import UpstreamClient
 class Dispatcher:
     """Serves every service of the configuration; an async context manager.
 
-    Broker and client are entered before it and left after it. Leaving it drains it. ``now`` is Unix
-    seconds.
+    Broker, client and discoveries are entered before it and left after it. Leaving it drains it.
+    ``now`` is Unix seconds.
     """
 
     def __init__(
@@ -30,12 +32,14 @@ class Dispatcher:
         client: UpstreamClient,
         snapshot: Snapshot,
         *,
+        discoveries: Discoveries | None = None,
         listener: DispatcherListener | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._broker = broker
         self._client = client
         self._snapshot = snapshot
+        self._discoveries = discoveries or Discoveries(EmbeddedRegistry())
         self._listener = listener or DispatcherListener()
         self._now = now
         self._settler = Settler(broker, self._listener, now)
@@ -64,8 +68,10 @@ class Dispatcher:
         Where slots or tiers change, a new consumer takes over while the old one is drained; where
         anything else changes, the consumer goes on with a new pipeline.
         """
-        pipelines = {name: self._pipeline(service) for name, service in snapshot.services.items()}
         async with self._changing:
+            await self._discoveries.use(snapshot.services)
+            services = snapshot.services.items()
+            pipelines = {name: self._pipeline(service) for name, service in services}
             self._snapshot = snapshot
             for name, consumer in list(self._serving.items()):
                 service = snapshot.services.get(name)
@@ -76,6 +82,10 @@ class Dispatcher:
                     self._serving[name].pipeline = pipeline
                 else:
                     await self._serve(snapshot.services[name], pipeline)
+
+    def instances(self, service: str) -> Sequence[Instance]:
+        """Those known of a service of the configuration in use."""
+        return self._discoveries[service].instances
 
     async def stop(self) -> None:
         """Take no more, give back what waits, finish what is under way within ``drain.timeout``."""
@@ -91,7 +101,7 @@ class Dispatcher:
             consumer.interrupt()
 
     def _pipeline(self, service: Service) -> Pipeline:
-        discovery, balancer = StaticDiscovery(service), RoundRobin()
+        discovery, balancer = self._discoveries[service.name], RoundRobin()
         return Pipeline(self._client, discovery, balancer, service.timeout, self._now)
 
     async def _serve(self, service: Service, pipeline: Pipeline) -> None:

@@ -129,7 +129,7 @@ class Pool:
         task = self._loop.create_task(
             self._loop.create_connection(
                 partial(Connection, self, self._limits.max_response),
-                address.host,
+                address.ip or address.host,
                 address.port,
                 ssl=self._tls,
                 server_hostname=address.host if self._tls else None,
