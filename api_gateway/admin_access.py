@@ -5,8 +5,6 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-_BEARER = "Bearer "
-
 
 def problem(status: int, detail: str, **more: object) -> web.Response:
     """An answer for people and programs, RFC 9457."""
@@ -24,9 +22,9 @@ class AdminToken:
         """None for a request that shows the token, as ``Authorization: Bearer ...``."""
         if self._expected is None:
             return problem(403, "Changes are off, as this gateway has no GATEWAY_ADMIN_TOKEN.")
-        shown = request.headers.get("Authorization", "")
-        token = shown.removeprefix(_BEARER).encode("utf-8", "surrogateescape")
-        if shown.startswith(_BEARER) and hmac.compare_digest(token, self._expected):
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        shown = token.encode("utf-8", "surrogateescape")
+        if scheme.lower() == "bearer" and hmac.compare_digest(shown, self._expected):
             return None
         answer = problem(401, "A change wants the gateway's admin token.")
         answer.headers["WWW-Authenticate"] = "Bearer"

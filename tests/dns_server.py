@@ -19,8 +19,8 @@ HOST = "127.0.0.1"
 class DnsServer:
     """Answers from ``zone``, by name and type; a name that it has under no type is NXDOMAIN.
 
-    ``rcode`` is answered instead, if set; ``silent``: nothing is. UDP answers over 512 bytes are cut
-    short, as RFC 1035 wants it. ``asked`` are the questions, as ``udp A users.test.``.
+    ``rcode`` is answered instead, if set; ``silent``: nothing is. UDP answers over 512 bytes are
+    cut short, as RFC 1035 wants it. ``asked`` are the questions, as ``udp A users.test.``.
     """
 
     def __init__(self, ttl: int = 1) -> None:

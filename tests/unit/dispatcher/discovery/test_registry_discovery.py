@@ -30,13 +30,13 @@ async def test_leases_are_instances_until_it_is_left() -> None:
 
 async def test_the_configured_serve_while_none_is_registered() -> None:
     """They give way to the first that registers, and come back after the last."""
-    async with EmbeddedRegistry() as registry:
-        async with RegistryDiscovery(service(discovery=REGISTRY), registry) as discovery:
-            names = [[each.name for each in discovery.instances]]
-            await registry.register("users", Lease("http://a.test", 60))
-            names.append([each.name for each in discovery.instances])
-            await registry.remove("users", "http://a.test")
-            names.append([each.name for each in discovery.instances])
+    of = service(discovery=REGISTRY)
+    async with EmbeddedRegistry() as registry, RegistryDiscovery(of, registry) as discovery:
+        names = [[each.name for each in discovery.instances]]
+        await registry.register("users", Lease("http://a.test", 60))
+        names.append([each.name for each in discovery.instances])
+        await registry.remove("users", "http://a.test")
+        names.append([each.name for each in discovery.instances])
     assert names == [["http://users.test:8080"], ["http://a.test"], ["http://users.test:8080"]]
 
 
