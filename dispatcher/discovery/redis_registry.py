@@ -159,10 +159,10 @@ class RedisRegistry:
                 self._wanted.clear()
                 continue
             except RegistryUnavailable as error:
-                self._lost(error)
+                self._lost(str(error))
             except Exception:
                 log.exception("following the registry failed in an unforeseen way")
-                self._lost(None)
+                self._lost("a fault of the gateway's own")
             await asyncio.sleep(pause * (1 + self._jitter()) / 2)
             pause = min(_RETRY_MOST, 2 * pause)
 
@@ -212,13 +212,13 @@ class RedisRegistry:
             self._told_away = False
             log.warning("the registry is back")
 
-    def _lost(self, error: Exception | None) -> None:
+    def _lost(self, reason: str) -> None:
         self._connected = False
         for followed in self._followed:
             followed.tried.set()
         if not self._told_away:
             self._told_away = True
-            log.warning("the registry is away, known instances stay: %s", error)
+            log.warning("the registry is away, known instances stay: %s", reason)
 
     # --- readings -------------------------------------------------------------------------------
 
