@@ -84,8 +84,8 @@ class Dispatcher:
                     await self._serve(snapshot.services[name], pipeline)
 
     def instances(self, service: str) -> Sequence[Instance]:
-        """Those known of a service of the configuration in use."""
-        return self._discoveries[service].instances
+        """Those known of a service; none of one that is not served yet."""
+        return self._discoveries.instances(service)
 
     async def stop(self) -> None:
         """Take no more, give back what waits, finish what is under way within ``drain.timeout``."""

@@ -10,7 +10,7 @@ from config.models import Service
 from dispatcher.discovery.listener import DiscoveryListener
 from dispatcher.discovery.registry import Registry
 from dispatcher.discovery.registry_discovery import RegistryDiscovery
-from dispatcher.service_discovery import ServiceDiscovery, StaticDiscovery
+from dispatcher.service_discovery import Instance, ServiceDiscovery, StaticDiscovery
 
 _PATIENCE = 2.0  # seconds that new services wait for what is found of them
 
@@ -56,6 +56,10 @@ class Discoveries:
     def __getitem__(self, service: str) -> ServiceDiscovery:
         """That of a service of the configuration in use."""
         return self._kept[service][1]
+
+    def instances(self, service: str) -> Sequence[Instance]:
+        """Those known of a service, if it is one of this configuration."""
+        return self[service].instances if service in self._kept else ()
 
     @property
     def failing(self) -> Mapping[str, bool]:

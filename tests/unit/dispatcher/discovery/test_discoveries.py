@@ -39,6 +39,8 @@ async def test_instances_are_counted_while_a_service_is_there() -> None:
         assert page.get_sample_value(NAME, {"service": "users"}) == 0
         await registry.register("users", Lease("http://a.test", 60))
         assert page.get_sample_value(NAME, {"service": "users"}) == 1
+        assert [each.name for each in discoveries.instances("users")] == ["http://a.test"]
+        assert discoveries.instances("gone") == ()
         await discoveries.use({})
         assert page.get_sample_value(NAME, {"service": "users"}) is None
 
