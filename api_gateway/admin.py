@@ -1,7 +1,7 @@
 """The admin listener: health and metrics, on an address of its own."""
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
@@ -10,6 +10,7 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 
 READY, NOT_READY = "ready", "not ready"
+_LARGEST_BODY = 64 * 1024  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,10 @@ class Health:
 class Subject(Protocol):
     """What is looked at."""
 
+    @property
+    def routes(self) -> Sequence[web.RouteDef]:
+        """What is served besides that."""
+
     async def health(self) -> Health:
         """Now."""
 
@@ -34,7 +39,7 @@ class Subject(Protocol):
 
 
 class AdminServer:
-    """Serves ``/health/live``, ``/health/ready``, ``/metrics`` and ``/breakers`` for one subject.
+    """Serves ``/health/*``, ``/metrics``, ``/breakers`` and its own routes for one subject.
 
     It owns ``listening``, a socket that listens, from entering on.
     """
@@ -58,13 +63,14 @@ class AdminServer:
         await self._stack.aclose()
 
     def _application(self) -> web.Application:
-        application = web.Application()
+        application = web.Application(client_max_size=_LARGEST_BODY)
         application.add_routes(
             [
                 web.get("/health/live", self._live),
                 web.get("/health/ready", self._ready),
                 web.get("/metrics", self._metrics),
                 web.get("/breakers", self._breakers),
+                *self._subject.routes,
             ]
         )
         return application

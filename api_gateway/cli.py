@@ -119,6 +119,7 @@ def ingress(
     """Take requests, publish them, answer with their replies."""
     setup = read_setup(config)
     setup.require_broker()
+    setup.require_registry()
     setup.require_key()
     setup.require_shared_sessions()
     if admin_socket is not None:
@@ -145,6 +146,7 @@ def dispatcher(
     """Take requests from their queues and call the upstreams."""
     setup = read_setup(config)
     setup.require_broker()
+    setup.require_registry()
     if admin_socket is not None:
         run_child(setup, Role.DISPATCHER, admin_socket, public_fd)
     setup.warn()

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Self
 from prometheus_client import generate_latest
 
 from api_gateway.admin import Health
+from api_gateway.admin_access import AdminToken
+from api_gateway.instances import InstancesApi
 from api_gateway.roles import DispatcherRole, IngressRole, WorkersRole
 from api_gateway.telemetry import BrokerMetrics, metrics_registry
 from broker.contract import Broker, BrokerListener, ConnectionState
@@ -19,6 +21,10 @@ from broker.rabbitmq import RabbitMQBroker
 from broker.topology import request_queues
 from config.settings import Settings
 from config.snapshot import Snapshot
+from dispatcher.discovery.discoveries import Discoveries
+from dispatcher.discovery.embedded_registry import EmbeddedRegistry
+from dispatcher.discovery.listener import DiscoveryListener, DiscoveryMetrics
+from dispatcher.discovery.registry import Registry
 from ingress.request import Request, Response
 
 if TYPE_CHECKING:
@@ -39,6 +45,7 @@ class Node:
     An async context manager. Entering starts the parts from the broker outwards, whether the broker
     is there or not; leaving ends them in reverse, so that each can still use those it stands on.
     ``public`` is a listening socket for HTTP; without one, only ``handle`` takes requests.
+    ``routes`` are what the admin listener serves besides health and metrics.
     """
 
     def __init__(
@@ -52,18 +59,22 @@ class Node:
         self._registry = metrics_registry()
         self._tracing = _tracing(settings)
         self._broker = _broker(settings, BrokerMetrics(self._registry))
+        news = DiscoveryMetrics(self._registry) if Role.DISPATCHER in roles else None
+        self._instances = _instances(settings, news)
         self._dispatcher: DispatcherRole | None = None
         self._ingress: IngressRole | None = None
         self._workers: WorkersRole | None = None
         parts = (self._broker, snapshot, self._registry, self._tracing)
         if Role.DISPATCHER in roles:
-            self._dispatcher = DispatcherRole(*parts, settings.zone)
+            discoveries = Discoveries(self._instances, settings.dns_nameservers, news)
+            self._dispatcher = DispatcherRole(*parts, discoveries, settings.zone)
         if Role.WORKERS in roles:
             self._workers = WorkersRole(self._broker, snapshot, self._registry)
         if Role.INGRESS in roles:
             secret = settings.jwt_secret.get_secret_value() if settings.jwt_secret else None
             redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
             self._ingress = IngressRole(*parts, secret, redis_url, public)
+        self.routes = self._instances_api(settings).routes
         self._changing = asyncio.Lock()
         self._stopping = asyncio.Event()
         self._forced = False
@@ -71,7 +82,7 @@ class Node:
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
-            for part in (self._tracing, self._broker):
+            for part in (self._tracing, self._broker, self._instances):
                 if part is not None:
                     await stack.enter_async_context(part)
             await self._declare(self.snapshot)
@@ -131,6 +142,7 @@ class Node:
     async def _able(self) -> None:
         """Return when all that requests need is there."""
         await self._broker.connected()
+        await self._instances.available()
         if self._ingress is not None:
             await self._ingress.ready()
 
@@ -158,10 +170,13 @@ class Node:
     # --- what the admin listener shows ----------------------------------------------------------
 
     async def health(self) -> Health:
-        """Ready with a broker and with keys, where some are fetched; Redis may be away."""
+        """Ready with a broker, and with keys and instances, where some have to be fetched.
+
+        Redis may be away later.
+        """
         state = self._broker.state
         keys = self._ingress.keys_ready if self._ingress is not None else None
-        ready = state is ConnectionState.CONNECTED and keys is not False
+        ready = state is ConnectionState.CONNECTED and keys is not False and self._instances.ready
         checks = {
             "configuration": f"version {self.snapshot.version}",
             "broker": state.name.lower(),
@@ -171,6 +186,10 @@ class Node:
             checks["redis"] = self._ingress.redis_state
         if self._workers is not None:
             checks["workers"] = self._workers.state
+        if self._instances.state is not None:
+            checks["registry"] = self._instances.state
+        if self._dispatcher is not None and self._dispatcher.dns_state is not None:
+            checks["dns"] = self._dispatcher.dns_state
         if keys is not None:
             checks["keys"] = "fetched" if keys else "missing"
         return Health(ready and not self._stopping.is_set(), checks)
@@ -183,12 +202,32 @@ class Node:
         """Those of this process' dispatcher, if it has one."""
         return [] if self._dispatcher is None else self._dispatcher.breakers()
 
+    def _instances_api(self, settings: Settings) -> InstancesApi:
+        token = settings.admin_token.get_secret_value() if settings.admin_token else None
+        shared = settings.redis_url is not None or self._dispatcher is not None
+        return InstancesApi(
+            AdminToken(token),
+            lambda: self.snapshot.services,
+            self._instances if shared else None,
+            self._dispatcher.instances if self._dispatcher is not None else None,
+        )
+
 
 def _broker(settings: Settings, listener: BrokerListener) -> Broker:
     if settings.amqp_url is None:
         return EmbeddedBroker(listener=listener)
     url = settings.amqp_url.get_secret_value()
     return RabbitMQBroker(url, lane=settings.amqp_lane, listener=listener)
+
+
+def _instances(settings: Settings, listener: DiscoveryListener | None) -> Registry:
+    """Where instances report: one for all who share a Redis, or one of this process."""
+    if settings.redis_url is None:
+        return EmbeddedRegistry()
+    # Imported only here, as it costs time at the start and memory.
+    from dispatcher.discovery.redis_registry import RedisRegistry
+
+    return RedisRegistry(settings.redis_url.get_secret_value(), listener)
 
 
 def _tracing(settings: Settings) -> "Tracing | None":

@@ -11,21 +11,28 @@ import json
 import logging
 import socket
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
 import aiohttp
+from aiohttp import web
 from prometheus_client import CollectorRegistry, generate_latest
+from yarl import URL
 
 from api_gateway.admin import READY, Health
+from api_gateway.admin_access import problem
 from api_gateway.aggregation import Aggregation
+from api_gateway.instances import PATH as INSTANCES
 from api_gateway.listening import listen_beside
 
 REFUSED = 2  # the exit status of a child that can't run as configured
 _NOT_STARTED = 1
 _ASK_TIMEOUT = aiohttp.ClientTimeout(total=2.0)
+_PASSED_ON = ("Authorization", "Content-Type")
+_PASSED_BACK = ("Content-Type", "Location", "Retry-After", "WWW-Authenticate")
+_OPERATE_TIMEOUT = aiohttp.ClientTimeout(total=10.0)
 _KILL_TIMEOUT = 5.0
 _PATIENCE = 1.0  # seconds that a connection may wait for its child to start again
 _SETTLED = 10.0  # seconds after which a child's end is no part of a crash loop
@@ -129,6 +136,25 @@ class Child:
         ):
             return await response.read()
 
+    async def pass_on(self, request: web.Request) -> web.Response:
+        """Its answer to a request that came to its parent. Raises aiohttp.ClientError."""
+        connector = aiohttp.UnixConnector(str(self._admin_socket))
+        async with (
+            aiohttp.ClientSession(connector=connector, timeout=_OPERATE_TIMEOUT) as session,
+            session.request(
+                request.method,
+                URL(f"http://child{request.rel_url}", encoded=True),
+                headers=_chosen(request.headers, _PASSED_ON),
+                data=await request.read(),
+            ) as response,
+        ):
+            headers = _chosen(response.headers, _PASSED_BACK)
+            return web.Response(status=response.status, body=await response.read(), headers=headers)
+
+
+def _chosen(fields: Mapping[str, str], names: Iterable[str]) -> dict[str, str]:
+    return {name: fields[name] for name in names if name in fields}
+
 
 class Processes:
     """Keeps ``count`` copies of a command running, and speaks for all of them on the admin port.
@@ -160,6 +186,7 @@ class Processes:
         self._registry = CollectorRegistry()
         self._registry.register(self._aggregation)
         self._tasks: list[asyncio.Task[Any]] = []
+        self.routes = [web.route("*", INSTANCES, self._operate)]
 
     async def __aenter__(self) -> Self:
         self._tasks = [asyncio.create_task(self._keep(child)) for child in self._children]
@@ -253,6 +280,14 @@ class Processes:
         except (aiohttp.ClientError, TimeoutError, ValueError):
             answer = {"status": "silent"}
         return {"pid": child.pid, **answer}
+
+    async def _operate(self, request: web.Request) -> web.Response:
+        """What one of them is asked is for all: they share what it changes."""
+        for child in self._children:
+            if child.ready.is_set():
+                with suppress(aiohttp.ClientError):
+                    return await child.pass_on(request)
+        return problem(503, "No process could answer.")
 
     async def metrics(self) -> bytes:
         """The children's pages as one."""

@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 from api_gateway.telemetry import ServerMetrics, UpstreamConnections
 from broker.contract import Broker
 from config.snapshot import Snapshot
+from dispatcher.discovery.discoveries import Discoveries
 from dispatcher.lean_upstream import LeanUpstreamClient
 from dispatcher.lifecycle import Dispatcher
 from dispatcher.metrics import DispatcherMetrics
@@ -39,7 +40,10 @@ _START_PATIENCE = 2.0  # seconds
 
 
 class DispatcherRole:
-    """Takes messages, calls upstreams; ``zone`` is where it runs, as instances name theirs."""
+    """Takes messages, calls upstreams.
+
+    ``discoveries`` are its own from now on; ``zone`` is where it runs, as instances name theirs.
+    """
 
     def __init__(
         self,
@@ -47,25 +51,42 @@ class DispatcherRole:
         snapshot: Snapshot,
         registry: CollectorRegistry,
         tracing: "Tracing | None",
+        discoveries: Discoveries,
         zone: str | None,
     ) -> None:
         client = LeanUpstreamClient()
         registry.register(UpstreamConnections(client.counts))
         self._client: UpstreamClient = tracing.client(client) if tracing else client
+        self._discoveries = discoveries
         self._dispatcher = Dispatcher(
-            broker, self._client, snapshot, listener=DispatcherMetrics(registry), zone=zone
+            broker,
+            self._client,
+            snapshot,
+            discoveries=discoveries,
+            listener=DispatcherMetrics(registry),
+            zone=zone,
         )
+        self.instances = self._dispatcher.instances
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
-            await stack.enter_async_context(self._client)
-            await stack.enter_async_context(self._dispatcher)
+            for part in (self._client, self._discoveries, self._dispatcher):
+                await stack.enter_async_context(part)
             self._stack = stack.pop_all()
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self._stack.aclose()
+
+    @property
+    def dns_state(self) -> str | None:
+        """Of the lookups of services' names, in few words; None where there are none."""
+        states = self._discoveries.failing
+        failing = [name for name, fails in states.items() if fails]
+        if not failing:
+            return "answering" if states else None
+        return f"failing: {', '.join(failing[:3])}" + (", ..." if len(failing) > 3 else "")
 
     async def use(self, snapshot: Snapshot) -> None:
         """Serve the services of another snapshot."""

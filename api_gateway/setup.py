@@ -38,6 +38,16 @@ class Setup:
                 "GATEWAY_AMQP_URL. `api-gateway up` runs all roles in one process without it."
             )
 
+    def require_registry(self) -> None:
+        """A role that runs alone needs a registry that it shares with the others."""
+        services = self.snapshot.services.values()
+        found = [each.name for each in services if each.discovery.type == "registry"]
+        if found and self.settings.redis_url is None:
+            raise Refusal(
+                f"the instances of {_some(found)} register (discovery: registry), and a single "
+                "role knows of them only by a Redis that all roles share: set GATEWAY_REDIS_URL."
+            )
+
     def require_key(self) -> None:
         """Tokens can't be checked without a key, nor made for clients without the secret."""
         if self.snapshot.options.auth.clients and not can_sign(self.settings, self.snapshot):

@@ -13,6 +13,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    HttpUrl,
     ValidationInfo,
     field_validator,
     model_validator,
@@ -25,6 +26,7 @@ from config.values import (
     Algorithm,
     ChangeableHeader,
     Count,
+    DnsName,
     FilePath,
     Flag,
     HeaderName,
@@ -51,6 +53,7 @@ from config.values import (
     TemplateText,
     TierName,
     WholeNumber,
+    is_address,
     refusal,
     refuse_places,
 )
@@ -319,9 +322,45 @@ class Backoff(Model):
 
 
 class Discovery(Model):
-    """Where the instances of a service come from."""
+    """Where the instances of a service come from.
+
+    ``name`` and ``record`` are for DNS: what is looked up, if not the host of ``base_url``, and
+    which records (absent: A, or AAAA where there are none). ``allow`` has the networks that the
+    addresses of registered instances must be of.
+    """
 
     type: Literal["static", "dns", "registry"] = "static"
+    name: DnsName | None = None
+    record: Literal["A", "AAAA", "SRV"] | None = None
+    allow: tuple[Network, ...] = ()
+
+    @field_validator("name", "record", "allow")
+    @classmethod
+    def _of_its_type(cls, value: object, info: ValidationInfo) -> object:
+        owner = "registry" if info.field_name == "allow" else "dns"
+        if value and info.data.get("type", owner) != owner:
+            raise refusal(f"that key only beside type: {owner}")
+        return value
+
+    @field_validator("record")
+    @classmethod
+    def _services_have_names(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value == "SRV" and not info.data.get("name", value):
+            raise refusal("SRV beside a name like _http._tcp.users.example")
+        return value
+
+
+def _looked_up(
+    url: HttpUrl | None, instances: tuple[Instance, ...], discovery: Discovery
+) -> HttpUrl | None:
+    """The URL, if it and ``discovery`` tell together what is to be looked up, and its port."""
+    if instances:
+        raise refusal("base_url instead of instances, with discovery by dns", "instances")
+    if url is None and discovery.record != "SRV":
+        raise refusal("a URL: its scheme, port and path are those of the addresses found by dns")
+    if url is not None and discovery.name is None and is_address(url.host or ""):
+        raise refusal("a URL with a host name, as dns is asked for it")
+    return url
 
 
 class Connections(Model):
@@ -420,6 +459,8 @@ class Service(Model):
         instances, discovery = info.data["instances"], info.data["discovery"]
         if value is not None and instances:
             raise refusal("one of the two", found="instances beside it")
+        if discovery.type == "dns":
+            return _looked_up(value, instances, discovery)
         if value is None and not instances and discovery.type != "registry":
             raise refusal("a URL here, or instances")
         return value

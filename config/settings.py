@@ -8,6 +8,7 @@ absent.
 import os
 import re
 from collections.abc import Callable, Mapping
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -21,7 +22,7 @@ from pydantic import (
     WithJsonSchema,
 )
 from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from config.allowed import allowed_at
 from config.faults import ConfigError, Fault, shown
@@ -87,6 +88,27 @@ _OnOff = Annotated[
     Field(strict=True),
     _words("on or off"),
 ]
+
+
+def _nameservers(value: object) -> object:
+    """Addresses and ports of ``10.0.0.10, 10.0.0.11:5353, [::1]:53``."""
+    if not isinstance(value, str):
+        return value
+    found = []
+    for text in value.split(","):
+        url = urlsplit(f"//{text.strip()}")
+        if url.path or url.query or url.fragment or url.username is not None or url.port == 0:
+            raise ValueError("more than an address and a port")
+        found.append((str(ip_address(url.hostname or "")), url.port or 53))
+    return tuple(found)
+
+
+_Nameservers = Annotated[
+    tuple[tuple[str, int], ...],
+    NoDecode,
+    BeforeValidator(_nameservers),
+    _words("addresses, each with a port if it is not 53, like 10.0.0.10, [::1]:5353"),
+]
 _LEVELS = {level.lower(): level for level in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")}
 _LogLevel = Annotated[
     Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"],
@@ -105,6 +127,7 @@ class Settings(BaseSettings):
     amqp_url: _AmqpUrl | None = None
     amqp_lane: _OnOff = True  # off: requests and replies too go by way of aio-pika
     redis_url: _RedisUrl | None = None
+    dns_nameservers: _Nameservers = ()  # empty: those of /etc/resolv.conf
     elasticsearch_url: _HttpUrl | None = None
     jwt_secret: _SharedSecret | None = None
     admin_token: _Token | None = None
@@ -121,7 +144,7 @@ class Settings(BaseSettings):
 
 
 # These may be shown in a fault.
-_HARMLESS = ("config_dir", "amqp_lane", "zone", "log_level", "log_format")
+_HARMLESS = ("config_dir", "amqp_lane", "dns_nameservers", "zone", "log_level", "log_format")
 
 
 class _BadVariable(Exception):

@@ -92,6 +92,15 @@ def _parse_network(value: object) -> object:
     raise ValueError("a network is text")
 
 
+def is_address(host: str) -> bool:
+    """Whether the host of a URL is an IP address, and no name."""
+    try:
+        ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        return False
+    return True
+
+
 def _matches(pattern: re.Pattern[str]) -> BeforeValidator:
     def check(value: object) -> object:
         if pattern.fullmatch(str(value)) is None:
@@ -251,6 +260,11 @@ JwksUrl = Annotated[
     HttpUrl,
     _matches(_JWKS_URL),
     _words("an https:// URL without user and fragment, or an http:// one of this very machine"),
+]
+DnsName = Annotated[  # labels of up to 63 characters, as RFC 1035 has them, and _ as in SRV's
+    str,
+    Field(pattern=r"^([A-Za-z0-9_-]{1,63}\.)*[A-Za-z0-9_-]{1,63}\.?$", max_length=253),
+    _words("a DNS name like users.example"),
 ]
 FilePath = Annotated[
     str,

@@ -13,9 +13,6 @@ from config.snapshot import Snapshot
 _ROUTE = {
     "async_mode": "async",
 }
-_SERVICE = {
-    "discovery": "discovery",
-}
 _GATEWAY = {
     "admission": "admission",
     "audit": "audit",
@@ -26,7 +23,6 @@ def without_effect(snapshot: Snapshot) -> list[str]:
     """What was set to no avail, as ``routes.yaml: cors (list-users, create-user)``."""
     found = chain(
         _set("routes.yaml", _ROUTE, ((route.label, route) for route in snapshot.routes)),
-        _set("services.yaml", _SERVICE, snapshot.services.items()),
         _set("gateway.yaml", _GATEWAY, [("", snapshot.options)]),
     )
     return list(found)

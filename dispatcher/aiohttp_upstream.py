@@ -21,7 +21,7 @@ import socket
 from asyncio import Future, Task
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Self
 
@@ -207,12 +207,14 @@ class AiohttpCaller:
         tls = (self._tls or self._client.system_tls) if address.scheme == "https" else None
         async with self._session.request(
             request.method,
-            URL(f"{address}{request.target}", encoded=True),
-            headers=_headers(request),
+            URL(
+                f"{replace(address, host=address.ip or address.host)}{request.target}", encoded=True
+            ),
+            headers=_headers(address, request),
             data=io.BytesIO(request.body) if request.body else None,
             allow_redirects=False,
             ssl=tls.context if tls else True,
-            server_hostname=tls.server_name if tls else None,
+            server_hostname=(tls.server_name or address.host) if tls else None,
             trace_request_ctx=progress,
         ) as response:
             version = response.version or aiohttp.HttpVersion10
@@ -264,7 +266,7 @@ class AiohttpCaller:
         return tracing
 
 
-def _headers(request: UpstreamRequest) -> CIMultiDict[str]:
+def _headers(address: Address, request: UpstreamRequest) -> CIMultiDict[str]:
     spelling: dict[bytes, str] = {}  # the session takes another spelling for a replacement
     headers = CIMultiDict(
         (
@@ -275,6 +277,8 @@ def _headers(request: UpstreamRequest) -> CIMultiDict[str]:
     )
     if needs_length(request):
         headers["Content-Length"] = str(len(request.body))
+    if address.ip:
+        headers["Host"] = address.authority
     return headers
 
 

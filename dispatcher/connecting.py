@@ -54,7 +54,7 @@ async def open_connection(
     progress.late = ProxyError.DNS_TIMEOUT
     try:
         async with asyncio.timeout(timeout) as limit:
-            found = await resolver.resolve(address.host, address.port)
+            found = await resolver.resolve(address.ip or address.host, address.port)
             progress.late = ProxyError.CONNECTION_TIMEOUT
             sock = await aiohappyeyeballs.start_connection(
                 found, happy_eyeballs_delay=ATTEMPT_DELAY

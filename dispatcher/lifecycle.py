@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -12,6 +12,8 @@ from config.models import Service
 from config.snapshot import Snapshot
 from dispatcher.breaker_news import BreakerNews
 from dispatcher.consumer import ServiceConsumer
+from dispatcher.discovery.discoveries import Discoveries
+from dispatcher.discovery.embedded_registry import EmbeddedRegistry
 from dispatcher.health import FleetHealth
 from dispatcher.metrics import DispatcherListener
 from dispatcher.options import ClientTls, UpstreamOptions
@@ -21,7 +23,7 @@ from dispatcher.policies.load_balancing.services import Balancers
 from dispatcher.policies.memory import Memory
 from dispatcher.policies.retry import Retry
 from dispatcher.route_rules import RouteRules, rules_by_service
-from dispatcher.service_discovery import StaticDiscovery
+from dispatcher.service_discovery import Instance
 from dispatcher.settle import Settler
 from dispatcher.tls import TlsContexts
 from dispatcher.transformation.plans import Compiler
@@ -41,9 +43,9 @@ class _Parts:
 class Dispatcher:
     """Serves every service of the configuration; an async context manager.
 
-    Broker and client are entered before it and left after it. Leaving it drains it. ``zone`` is
-    where it runs, ``now`` is Unix seconds, ``monotonic`` measures durations. ``balancers`` is where
-    health checks report to.
+    Broker, client and discoveries are entered before it and left after it. Leaving it drains it.
+    ``zone`` is where it runs, ``now`` is Unix seconds, ``monotonic`` measures durations.
+    ``balancers`` is where health checks report to.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class Dispatcher:
         client: UpstreamClient,
         snapshot: Snapshot,
         *,
+        discoveries: Discoveries | None = None,
         listener: DispatcherListener | None = None,
         zone: str | None = None,
         now: Callable[[], float] = time.time,
@@ -60,6 +63,7 @@ class Dispatcher:
         self._broker = broker
         self._client = client
         self._snapshot = snapshot
+        self._discoveries = discoveries or Discoveries(EmbeddedRegistry())
         self._listener = listener or DispatcherListener()
         self._now = now
         self._tls = TlsContexts()
@@ -109,6 +113,7 @@ class Dispatcher:
         files are not as they were checked; then nothing has changed.
         """
         async with self._changing:
+            await self._discoveries.use(snapshot.services)
             pipelines = self._pipelines(snapshot)
             self._snapshot = snapshot
             self.balancers.retain(snapshot.services)
@@ -122,6 +127,10 @@ class Dispatcher:
                     self._serving[name].pipeline = pipeline
                 else:
                     await self._serve(snapshot.services[name], pipeline)
+
+    def instances(self, service: str) -> Sequence[Instance]:
+        """Those known of a service; none of one that is not served yet."""
+        return self._discoveries.instances(service)
 
     async def stop(self) -> None:
         """Take no more, give back what waits, finish what is under way within ``drain.timeout``."""
@@ -162,7 +171,7 @@ class Dispatcher:
 
     def _pipeline(self, memory: Memory, parts: "_Parts", fall_back_to: Pipeline | None) -> Pipeline:
         service = memory.service
-        discovery = StaticDiscovery(service)
+        discovery = self._discoveries[service.name]
         return Pipeline(
             self._client.caller(UpstreamOptions.of(service, parts.tls[service.name])),
             discovery,

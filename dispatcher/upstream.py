@@ -16,12 +16,17 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where an instance listens; ``base_path`` (``/a/b``, or empty) goes before every target."""
+    """Where an instance listens; ``base_path`` (``/a/b``, or empty) goes before every target.
+
+    ``ip`` is where to connect, if ``host`` has been looked up already; Host field, SNI and the name
+    in the certificate remain those of ``host``.
+    """
 
     scheme: str
     host: str
     port: int
     base_path: str = ""
+    ip: str = ""
 
     @classmethod
     def parse(cls, url: str) -> Self:

@@ -263,3 +263,29 @@ async def test_truncated_body(
     ):
         with pytest.raises(ConnectionLost):
             await client.call(upstream.address, POST, PATIENCE)
+
+
+async def test_a_host_that_was_looked_up(
+    make_client: ClientFactory, server_tls: ssl.SSLContext, trusting_tls: ssl.SSLContext
+) -> None:
+    """The call goes to the IP; Host, SNI and the name in the certificate are of the host."""
+    named: list[str | None] = []
+    server_tls.sni_callback = lambda _, name, __: named.append(name)
+    seen: list[bytes] = []
+
+    async def script(wire: Wire) -> None:
+        seen.append(await wire.request())
+        await wire.send(OK)
+
+    async with (
+        make_client(tls=trusting_tls) as client,
+        ScriptedUpstream(script, tls=server_tls) as upstream,
+    ):
+        port = upstream.address.port
+        address = Address("https", "localhost", port, ip="127.0.0.1")
+        assert (await client.call(address, GET, PATIENCE)).body == b"ok"
+        other = Address("https", "other.test", port, ip="127.0.0.1")
+        with pytest.raises(ConnectFailed, match=r"(?i)certificate"):
+            await client.call(other, GET, PATIENCE)
+    assert named == ["localhost", "other.test"]
+    assert seen[0].count(b"\r\nHost: localhost:%d\r\n" % port) == 1

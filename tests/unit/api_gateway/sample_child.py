@@ -8,6 +8,7 @@ import os
 import sys
 from pathlib import Path
 
+from aiohttp import web
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from api_gateway.admin import AdminServer, Health
@@ -15,7 +16,15 @@ from api_gateway.listening import listen_unix
 
 
 class Subject:
-    """Shows the process id as a gauge."""
+    """Shows the process id as a gauge, and repeats what it is asked to do."""
+
+    @property
+    def routes(self) -> list[web.RouteDef]:
+        return [web.post("/services/{service}/instances", self._repeat)]
+
+    async def _repeat(self, request: web.Request) -> web.Response:
+        said = [await request.text(), str(request.rel_url), request.headers["Authorization"]]
+        return web.json_response(said, status=201, headers={"Location": "/x", "X-Own": "y"})
 
     async def health(self) -> Health:
         return Health(True)

@@ -12,6 +12,8 @@ from api_gateway.listening import http_url, listen, listen_unix
 class Subject:
     """Something to look at, whose health a test sets."""
 
+    routes = ()
+
     def __init__(self, ready: bool = True) -> None:
         self.ready = ready
 

@@ -8,9 +8,12 @@ import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import aiohttp
 import pytest
+from yarl import URL
 
-from api_gateway.admin import Health
+from api_gateway.admin import AdminServer, Health
+from api_gateway.listening import http_url, listen
 from api_gateway.processes import ChildRefusedError, Processes, restart_delay
 
 COMMAND = (sys.executable, "-m", "tests.unit.api_gateway.sample_child")
@@ -57,6 +60,26 @@ async def test_a_killed_child_is_started_again(tmp_path: Path) -> None:
 
     assert after["0"] != before["0"]
     assert after["1"] == before["1"]
+
+
+async def test_a_child_is_asked_for_all(tmp_path: Path) -> None:
+    """What the parent is asked to do goes to a child, and its answer comes back."""
+    path = "/services/users/instances?id=http%3A%2F%2Fa"
+    async with processes(tmp_path) as children, aiohttp.ClientSession() as session:
+        listening = listen("127.0.0.1", 0)
+        url = URL(http_url(listening) + path, encoded=True)
+        headers = {"Authorization": "Bearer sesame"}
+        async with AdminServer(children, listening):
+            async with session.post(url, data=b"x", headers=headers) as response:
+                early = response.status
+            await children.ready()
+            async with session.post(url, data=b"body", headers=headers) as response:
+                said = await response.json()
+
+    assert early == 503
+    assert said == ["body", path, "Bearer sesame"]
+    assert (response.status, response.headers["Location"]) == (201, "/x")
+    assert "X-Own" not in response.headers
 
 
 async def test_drained_children_end_well(tmp_path: Path) -> None:

@@ -43,6 +43,8 @@ class Service:
     def force(self) -> None:
         self.log.append("force")
 
+    routes = ()
+
     async def health(self) -> Health:
         return Health(True)
 

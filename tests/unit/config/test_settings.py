@@ -12,6 +12,7 @@ EVERYTHING = {
     "GATEWAY_CONFIG_DIR": "/etc/gateway",
     "GATEWAY_AMQP_URL": "amqps://me:hunter2@mq.internal:5671/vhost?heartbeat=10",
     "GATEWAY_AMQP_LANE": "off",
+    "GATEWAY_DNS_NAMESERVERS": "10.0.0.10, [::1]:5353",
     "GATEWAY_REDIS_URL": "redis://:hunter2@redis.internal:6379/0",
     "GATEWAY_ELASTICSEARCH_URL": "https://me:hunter2@search.internal:9200",
     "GATEWAY_JWT_SECRET": SECRET,
@@ -43,6 +44,7 @@ def check_everything(settings: Settings) -> None:
     assert settings.config_dir == Path("/etc/gateway")
     assert settings.amqp_lane is False
     assert settings.zone == "eu-1a"
+    assert settings.dns_nameservers == (("10.0.0.10", 53), ("::1", 5353))
     assert (settings.log_level, settings.log_format) == ("DEBUG", "console")
     for name in ("amqp_url", "redis_url", "elasticsearch_url", "jwt_secret", "otlp_endpoint"):
         assert getattr(settings, name).get_secret_value() == EVERYTHING[f"GATEWAY_{name.upper()}"]
@@ -194,3 +196,13 @@ def test_what_is_no_url_of_a_broker(url: str) -> None:
 def test_redis_may_be_a_socket() -> None:
     """Such a URL has no host."""
     assert load_settings(redis_url="unix:///run/redis.sock").redis_url is not None
+
+
+@pytest.mark.parametrize("text", ["ns1", "10.0.0.1:x", "10.0.0.1:0", "10.0.0.1,", "u@10.0.0.1"])
+def test_nameservers_are_addresses(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    """Whoever looks names up can't be told by a name."""
+    monkeypatch.setenv("GATEWAY_DNS_NAMESERVERS", text)
+    assert faults_of() == (
+        f'environment: GATEWAY_DNS_NAMESERVERS: found "{text}", allowed: '
+        "addresses, each with a port if it is not 53, like 10.0.0.10, [::1]:5353"
+    )

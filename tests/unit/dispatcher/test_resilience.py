@@ -532,13 +532,13 @@ async def test_no_hedge_beyond_the_budget() -> None:
 
 async def test_no_hedge_while_the_breaker_is_open() -> None:
     """One that opens while the first call is under way stops the second, at no cost."""
-    bench = Bench(hedging(), **TWO, **guarded(failure_threshold=1))
+    bench = Bench(hedging(delay=0.2), **TWO, **guarded(failure_threshold=1))
     permit = bench.breaker.acquire()
     assert permit is not None
     task = bench.handle(envelope())
     await bench.call(1)
     bench.breaker.failed(permit)
-    await asyncio.sleep(0.01)
+    await asyncio.sleep(0.3)
     bench.client.calls[0].answer()
     await task
 

@@ -1,0 +1,1 @@
+"""Kinds of service discovery whose instances come and go at run time."""

@@ -1,0 +1,97 @@
+"""The registry in Redis: Lua scripts, each one step for all who share it.
+
+A service's leases are a hash, its fields the URLs, its values ``<end> <lease as JSON>``. Changes
+are entries of one stream, written in the same step, so that whoever reads the leases after having
+noted the stream's end misses nothing.
+
+All times are milliseconds of a clock of the leases' own. It is that of Redis, but stands still
+while nobody can reach Redis: in that time no heartbeat arrives, and a lease must not end for that.
+Each script call notes when it was made, and followers make some each second; a gap longer than
+``PATIENCE`` is a pause. ``epoch`` is a name for everything that is kept; another one means that
+Redis has lost it all.
+"""
+
+PATIENCE = 3.0  # seconds
+
+_NEWS_KEPT = 1000  # entries; who misses more of them hears of it at the next regular reading
+
+CLOCK, NEWS = "sd:{sd}:clock", "sd:{sd}:news"  # the braces keep all on one node of a cluster
+
+
+def leases_key(service: str) -> str:
+    """Where a service's leases are."""
+    return f"sd:{{sd}}:leases:{service}"
+
+
+# KEYS: clock, news, leases. ARGV: the epoch if there is none yet; then the script's own.
+_BEGIN = f"""
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local clock = redis.call('HMGET', KEYS[1], 'epoch', 'seen', 'paused')
+local epoch, seen, paused = clock[1], tonumber(clock[2]), tonumber(clock[3])
+if not epoch then epoch, seen, paused = ARGV[1], now, 0 end
+if now < seen or now - seen > {PATIENCE * 1000:.0f} then paused = paused + now - seen end
+redis.call('HSET', KEYS[1], 'epoch', epoch, 'seen', now, 'paused', paused)
+now = now - paused
+local function lease(value)
+  local ends, text = string.match(value, '^(%d+) (.*)$')
+  return tonumber(ends), text
+end
+local function living()
+  local all, found = redis.call('HGETALL', KEYS[3]), {{}}
+  for i = 1, #all, 2 do
+    local ends, text = lease(all[i + 1])
+    if ends and ends > now then
+      found[#found + 1] = {{all[i], ends - now, text}}
+    else
+      redis.call('HDEL', KEYS[3], all[i])
+    end
+  end
+  return found
+end
+local function tell(...)
+  redis.call('XADD', KEYS[2], 'MAXLEN', '~', {_NEWS_KEPT}, '*', ...)
+end
+"""
+
+# Returns the epoch, and the id of the latest news.
+LOOK = (
+    _BEGIN
+    + """
+local last = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)
+return {epoch, last[1] and last[1][1] or '0-0'}
+"""
+)
+
+# Returns the epoch and the leases: for each, URL, milliseconds left, JSON.
+READ = _BEGIN + "return {epoch, living()}"
+
+# ARGV: service, URL, TTL in milliseconds, JSON, the most instances. Returns 1 for a new instance, 0
+# for one that was there, -1 if there is no room.
+REGISTER = (
+    _BEGIN
+    + """
+local url, ends = ARGV[3], now + ARGV[4]
+local before = redis.call('HGET', KEYS[3], url)
+local ended, text
+if before then ended, text = lease(before) end
+local new = not (ended and ended > now)
+if not before and redis.call('HLEN', KEYS[3]) >= tonumber(ARGV[6])
+    and #living() >= tonumber(ARGV[6]) then
+  return -1
+end
+redis.call('HSET', KEYS[3], url, string.format('%.0f ', ends) .. ARGV[5])
+if new or text ~= ARGV[5] then tell('service', ARGV[2]) end
+return new and 1 or 0
+"""
+)
+
+# ARGV: service, URL. Returns how many there were. Told even where there was none: after a loss of
+# data some may be relied on that are not here.
+REMOVE = (
+    _BEGIN
+    + """
+tell('service', ARGV[2], 'removed', ARGV[3])
+return redis.call('HDEL', KEYS[3], ARGV[3])
+"""
+)

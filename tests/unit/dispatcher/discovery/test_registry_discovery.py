@@ -1,0 +1,50 @@
+"""From leases to instances."""
+
+import pytest
+
+from dispatcher.discovery.embedded_registry import EmbeddedRegistry
+from dispatcher.discovery.registration import Lease
+from dispatcher.discovery.registry_discovery import RegistryDiscovery
+from dispatcher.service_discovery import Instance
+from dispatcher.upstream import Address
+from tests.unit.dispatcher.doubles import service
+
+REGISTRY = {"type": "registry"}
+
+
+async def test_leases_are_instances_until_it_is_left() -> None:
+    """With URL, weight and zone; afterwards they stay as they were."""
+    async with EmbeddedRegistry() as registry:
+        of = service(base_url=None, discovery=REGISTRY)
+        async with RegistryDiscovery(of, registry) as discovery:
+            await discovery.tried()
+            assert discovery.instances == ()
+            await registry.register("users", Lease("http://a.test:81/v2", 60, 3, "east"))
+            expected = Instance(
+                "http://a.test:81/v2", Address("http", "a.test", 81, "/v2"), 3, "east"
+            )
+            assert discovery.instances == (expected,)
+        await registry.remove("users", "http://a.test:81/v2")
+        assert discovery.instances == (expected,)
+
+
+async def test_the_configured_serve_while_none_is_registered() -> None:
+    """They give way to the first that registers, and come back after the last."""
+    of = service(discovery=REGISTRY)
+    async with EmbeddedRegistry() as registry, RegistryDiscovery(of, registry) as discovery:
+        names = [[each.name for each in discovery.instances]]
+        await registry.register("users", Lease("http://a.test", 60))
+        names.append([each.name for each in discovery.instances])
+        await registry.remove("users", "http://a.test")
+        names.append([each.name for each in discovery.instances])
+    assert names == [["http://users.test:8080"], ["http://a.test"], ["http://users.test:8080"]]
+
+
+async def test_what_is_not_allowed_is_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever has let it in: another node's configuration, or a hand in the store."""
+    of = service(base_url=None, discovery={**REGISTRY, "allow": ["10.0.0.0/8"]})
+    async with EmbeddedRegistry() as registry, RegistryDiscovery(of, registry) as discovery:
+        for url in ("http://10.0.0.1", "http://11.0.0.1", "no url", "http://a:b"):
+            await registry.register("users", Lease(url, 60))
+        assert [each.name for each in discovery.instances] == ["http://10.0.0.1"]
+    assert "the registered http://11.0.0.1 of users is not allowed" in caplog.messages
