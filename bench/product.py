@@ -44,7 +44,8 @@ class Product:
         max_calls: int = 256,
         gateway: Mapping[str, Any] | None = None,
         tiers: Mapping[str, Any] | None = None,
-        strategy: str = "round_robin",
+        service: Mapping[str, Any] | None = None,
+        transforms: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         self._stage = stage
         self._processes = processes
@@ -53,9 +54,10 @@ class Product:
         self._write(
             routes=[{"timeout": _TIMEOUT, **route} for route in routes],
             services=[
-                {"name": name, "strategy": strategy, **_service(upstreams, max_calls)}
+                {"name": name, **_service(upstreams, max_calls), **(service or {})}
                 for name in _services(routes)
             ],
+            transforms=list(transforms),
             tiers={**_TIERS, **(tiers or {})},
             gateway={
                 "limits": {"max_connections": _ROOM, "body_timeout": _TIMEOUT},
@@ -131,6 +133,7 @@ def _service(upstreams: str | Sequence[str], max_calls: int) -> dict[str, Any]:
     urls = [upstreams] if isinstance(upstreams, str) else upstreams
     return {
         "instances": [{"url": url} for url in urls],
+        "strategy": "round_robin",
         "timeout": _TIMEOUT,
         "concurrency": {"mode": "fixed", "limit": max_calls},
         "connections": {"limit": max_calls},

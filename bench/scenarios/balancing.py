@@ -56,7 +56,9 @@ def run(stage: Stage, rows: Sequence[str]) -> list[Table]:
 def _turn(stage: Stage, line: _Line) -> Measurement:
     with stage.turn() as processes:
         instances = [_instance(processes, delay) for delay in line.delays]
-        target = Product(stage, processes, instances, strategy=line.strategy).embedded()
+        target = Product(
+            stage, processes, instances, service={"strategy": line.strategy}
+        ).embedded()
         wait_until_serving(target, BODY, processes)
         return measure(target, _CONNECTIONS, stage.options.seconds)
 
