@@ -163,6 +163,7 @@ def workers(config: Path | None, admin_host: str, admin_port: int) -> None:
     """Probe the health of instances, once for the whole fleet; further processes stand by."""
     setup = read_setup(config)
     setup.require_broker()
+    setup.require_registry()
     setup.warn()
     run_node(setup, [Role.WORKERS], Place.open((admin_host, admin_port)))
 
