@@ -132,6 +132,10 @@ class Node:
                 await self._dispatcher.use(snapshot)
             self.snapshot = snapshot
 
+    async def use(self, snapshot: Snapshot) -> None:
+        """Go over to another configuration; see ``change``."""
+        await self.change(lambda _: snapshot)
+
     async def _declare(self, snapshot: Snapshot) -> None:
         """Each role sees to the queues, so that none has to be started before another."""
         limits = {name: tier.queue_limit for name, tier in snapshot.tiers.items()}
