@@ -10,7 +10,8 @@ import click
 
 from api_gateway.launch import Place, run_child, run_demo, run_node, run_processes
 from api_gateway.node import Role
-from api_gateway.setup import Refusal, described, read_setup
+from api_gateway.reloading import HandedSnapshot
+from api_gateway.setup import Refusal, Setup, described, read_setup
 from broker.messages import Principal
 from config.faults import ConfigError
 from config.loader import load
@@ -70,6 +71,7 @@ _processes = _options(
         help="How many share the work; a core for each is right.",
     ),
     # What a parent tells its children.
+    click.option("--handed", type=_DIRECTORY, hidden=True),
     click.option("--admin-socket", type=_DIRECTORY, hidden=True),
     click.option("--public-fd", type=int, hidden=True),
 )
@@ -94,7 +96,7 @@ def up(
     setup.warn()
     if demo:
         setup = setup.for_demo()
-    setup.require_key()
+    setup = setup.requiring(Setup.require_key)
     place = Place.open((admin_host, admin_port), (host, port))
     if demo:
         run_demo(setup, place)
@@ -113,17 +115,20 @@ def ingress(
     admin_host: str,
     admin_port: int,
     processes: int,
+    handed: Path | None,
     admin_socket: Path | None,
     public_fd: int | None,
 ) -> None:
     """Take requests, publish them, answer with their replies."""
-    setup = read_setup(config)
-    setup.require_broker()
-    setup.require_registry()
-    setup.require_key()
-    setup.require_shared_sessions()
-    if admin_socket is not None:
-        run_child(setup, Role.INGRESS, admin_socket, public_fd)
+    snapshot = HandedSnapshot(handed) if handed is not None else None
+    setup = read_setup(config, snapshot.read if snapshot else None).requiring(
+        Setup.require_broker,
+        Setup.require_registry,
+        Setup.require_key,
+        Setup.require_shared_sessions,
+    )
+    if snapshot is not None and admin_socket is not None:
+        run_child(setup, Role.INGRESS, snapshot, admin_socket, public_fd)
     setup.warn()
     place = Place.open((admin_host, admin_port), (host, port), processes)
     if processes > 1:
@@ -140,15 +145,17 @@ def dispatcher(
     admin_host: str,
     admin_port: int,
     processes: int,
+    handed: Path | None,
     admin_socket: Path | None,
     public_fd: int | None,
 ) -> None:
     """Take requests from their queues and call the upstreams."""
-    setup = read_setup(config)
-    setup.require_broker()
-    setup.require_registry()
-    if admin_socket is not None:
-        run_child(setup, Role.DISPATCHER, admin_socket, public_fd)
+    snapshot = HandedSnapshot(handed) if handed is not None else None
+    setup = read_setup(config, snapshot.read if snapshot else None).requiring(
+        Setup.require_broker, Setup.require_registry
+    )
+    if snapshot is not None and admin_socket is not None:
+        run_child(setup, Role.DISPATCHER, snapshot, admin_socket, public_fd)
     setup.warn()
     place = Place.open((admin_host, admin_port))
     if processes > 1:
@@ -161,8 +168,7 @@ def dispatcher(
 @_admin(8003)
 def workers(config: Path | None, admin_host: str, admin_port: int) -> None:
     """Probe the health of instances, once for the whole fleet; further processes stand by."""
-    setup = read_setup(config)
-    setup.require_broker()
+    setup = read_setup(config).requiring(Setup.require_broker, Setup.require_registry)
     setup.warn()
     run_node(setup, [Role.WORKERS], Place.open((admin_host, admin_port)))
 

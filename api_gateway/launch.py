@@ -6,7 +6,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Collection, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -18,8 +19,10 @@ from api_gateway.demo import DemoUpstream, bearer_for, curl, local_addresses, ro
 from api_gateway.listening import CantListenError, http_url, listen, listen_shared, listen_unix
 from api_gateway.node import Node, Role
 from api_gateway.processes import REFUSED, ChildRefusedError, Processes
+from api_gateway.reloading import HandedSnapshot, Reloading
 from api_gateway.serving import serve
 from api_gateway.setup import Refusal, Setup
+from config.snapshot import Snapshot
 from ingress.heads import MissingCParser
 from ingress.identity.tokens import issue, signing_algorithm
 
@@ -64,7 +67,8 @@ def run_node(setup: Setup, roles: Collection[Role], place: Place) -> NoReturn:
 
     async def run() -> int:
         node = Node(setup.settings, setup.snapshot, roles, *place.public)
-        return await serve(node, place.admin, place.announce)
+        reloading = Reloading(setup, Setup.again, node.use)
+        return await serve(node, place.admin, place.announce, reloading)
 
     _run(run())
 
@@ -84,7 +88,8 @@ def run_demo(setup: Setup, place: Place) -> NoReturn:
     async def run() -> int:
         async with DemoUpstream(addresses):
             node = Node(setup.settings, setup.snapshot, tuple(Role), *place.public)
-            return await serve(node, place.admin, announce)
+            reloading = Reloading(setup, Setup.again, node.use)
+            return await serve(node, place.admin, announce, reloading)
 
     _run(run())
 
@@ -108,30 +113,50 @@ def run_processes(setup: Setup, role: Role, count: int, place: Place) -> NoRetur
     # -P: what lies in the current directory is not taken for a part of the program.
     program = (sys.executable, "-P", "-m", "api_gateway", role.value)
     command = (*program, "--config", str(setup.settings.config_dir))
-    drain = setup.snapshot.options.drain
 
     async def run() -> int:
         with tempfile.TemporaryDirectory(prefix="api-gateway-") as folder:
+            handed = HandedSnapshot(Path(folder, "configuration"))
+            handed.write(setup.snapshot)
             processes = Processes(
-                command,
+                (*command, "--handed", str(handed.path)),
                 count,
                 Path(folder),
                 public=place.public,
-                drain_timeout=drain.delay + drain.timeout + _DRAIN_GRACE,
+                drain_timeout=_drain_timeout(setup.snapshot),
             )
-            return await serve(processes, place.admin, place.announce)
+
+            async def hand_on(snapshot: Snapshot) -> None:
+                handed.write(snapshot)
+                processes.drain_timeout = _drain_timeout(snapshot)
+                processes.reload()
+
+            reloading = Reloading(setup, Setup.again, hand_on)
+            return await serve(processes, place.admin, place.announce, reloading)
 
     _run(run())
 
 
-def run_child(setup: Setup, role: Role, admin_socket: Path, public_fd: int | None) -> NoReturn:
+def _drain_timeout(snapshot: Snapshot) -> float:
+    drain = snapshot.options.drain
+    return drain.delay + drain.timeout + _DRAIN_GRACE
+
+
+def run_child(
+    setup: Setup, role: Role, handed: HandedSnapshot, admin_socket: Path, public_fd: int | None
+) -> NoReturn:
     """One of several processes; its standard input is the pipe that its parent holds."""
+
+    def again(setup: Setup) -> Setup:
+        return replace(setup, snapshot=handed.read())
 
     async def run() -> int:
         public = socket.socket(fileno=public_fd) if public_fd is not None else None
         node = Node(setup.settings, setup.snapshot, [role], public)
         admin = listen_unix(admin_socket)
-        return await serve(node, admin, lambda: click.echo(READY), parent=_STANDARD_INPUT)
+        reloading = Reloading(setup, again, node.use)
+        ready = partial(click.echo, READY)
+        return await serve(node, admin, ready, reloading, parent=_STANDARD_INPUT)
 
     _run(run())
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from enum import Enum
@@ -13,6 +13,7 @@ from prometheus_client import generate_latest
 from api_gateway.admin import Health
 from api_gateway.admin_access import AdminToken
 from api_gateway.instances import InstancesApi
+from api_gateway.probing import FoundAlone, FoundByDispatcher
 from api_gateway.roles import DispatcherRole, IngressRole, WorkersRole
 from api_gateway.telemetry import BrokerMetrics, metrics_registry
 from broker.contract import Broker, BrokerListener, ConnectionState
@@ -25,6 +26,7 @@ from dispatcher.discovery.discoveries import Discoveries
 from dispatcher.discovery.embedded_registry import EmbeddedRegistry
 from dispatcher.discovery.listener import DiscoveryListener, DiscoveryMetrics
 from dispatcher.discovery.registry import Registry
+from dispatcher.tls import TlsContexts
 from ingress.request import Request, Response
 
 if TYPE_CHECKING:
@@ -65,11 +67,17 @@ class Node:
         self._ingress: IngressRole | None = None
         self._workers: WorkersRole | None = None
         parts = (self._broker, snapshot, self._registry, self._tracing)
+        tls, nameservers = TlsContexts(), settings.dns_nameservers
         if Role.DISPATCHER in roles:
-            discoveries = Discoveries(self._instances, settings.dns_nameservers, news)
-            self._dispatcher = DispatcherRole(*parts, discoveries, settings.zone)
+            discoveries = Discoveries(self._instances, nameservers, news)
+            self._dispatcher = DispatcherRole(*parts, discoveries, tls, settings.zone)
         if Role.WORKERS in roles:
-            self._workers = WorkersRole(self._broker, snapshot, self._registry)
+            finding = (
+                FoundByDispatcher(self._dispatcher.instances)
+                if self._dispatcher is not None
+                else FoundAlone(self._instances, nameservers)
+            )
+            self._workers = WorkersRole(self._broker, snapshot, self._registry, finding, tls)
         if Role.INGRESS in roles:
             secret = settings.jwt_secret.get_secret_value() if settings.jwt_secret else None
             redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
@@ -105,9 +113,12 @@ class Node:
         """Go over to what ``make`` makes of the configuration; it may raise, and nothing changes.
 
         What is under way is finished under the configuration it had. Meanwhile the services of both
-        are served, so that no request goes to where nobody takes it.
+        are served, so that no request goes to where nobody takes it. Once this process stops, no
+        change is begun.
         """
         async with self._changing:
+            if self._stopping.is_set():
+                return
             snapshot = make(self.snapshot)
             await self._declare(snapshot)
             services = {**self.snapshot.services, **snapshot.services}
@@ -120,6 +131,10 @@ class Node:
             if self._dispatcher is not None:
                 await self._dispatcher.use(snapshot)
             self.snapshot = snapshot
+
+    async def use(self, snapshot: Snapshot) -> None:
+        """Go over to another configuration; see ``change``."""
+        await self.change(lambda _: snapshot)
 
     async def _declare(self, snapshot: Snapshot) -> None:
         """Each role sees to the queues, so that none has to be started before another."""
@@ -162,9 +177,10 @@ class Node:
         """Serve until told to stop, then drain; whether nothing had to be cut off."""
         await self._stopping.wait()
         drained = True
-        for role in (self._ingress, self._dispatcher, self._workers):
-            if role is not None:
-                drained = await role.drain() and drained
+        async with self._changing:  # a change that has begun would start again what has drained
+            for role in (self._ingress, self._dispatcher, self._workers):
+                if role is not None:
+                    drained = await role.drain() and drained
         return drained and not self._forced
 
     # --- what the admin listener shows ----------------------------------------------------------
@@ -188,8 +204,9 @@ class Node:
             checks["workers"] = self._workers.state
         if self._instances.state is not None:
             checks["registry"] = self._instances.state
-        if self._dispatcher is not None and self._dispatcher.dns_state is not None:
-            checks["dns"] = self._dispatcher.dns_state
+        for role in (self._dispatcher, self._workers):
+            if role is not None and role.lookups_failing:
+                checks["dns"] = _dns_state(role.lookups_failing)
         if keys is not None:
             checks["keys"] = "fetched" if keys else "missing"
         return Health(ready and not self._stopping.is_set(), checks)
@@ -211,6 +228,14 @@ class Node:
             self._instances if shared else None,
             self._dispatcher.instances if self._dispatcher is not None else None,
         )
+
+
+def _dns_state(failing: Mapping[str, bool]) -> str:
+    """Of the lookups of services' names, in few words."""
+    names = [name for name, is_so in failing.items() if is_so]
+    if not names:
+        return "answering"
+    return f"failing: {', '.join(names[:3])}" + (", ..." if len(names) > 3 else "")
 
 
 def _broker(settings: Settings, listener: BrokerListener) -> Broker:

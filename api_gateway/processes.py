@@ -2,8 +2,9 @@
 
 The parent serves no request itself. It holds a listening socket for each child, and the next child
 inherits the one of a child that ended, so that no connection is lost with it. A child's standard
-input is a pipe that the parent holds; its end tells the child to drain. So children never outlive a
-parent that was killed, and a signal sent to all of them at once is not taken for two.
+input is a pipe that the parent holds; its end tells the child to drain, a line on it to go over to
+another configuration. So children never outlive a parent that was killed, a signal sent to all of
+them at once is not taken for two, and one that is only just starting misses nothing.
 """
 
 import asyncio
@@ -114,6 +115,11 @@ class Child:
         if self._process is not None and self._process.stdin is not None:
             self._process.stdin.close()
 
+    def reload(self) -> None:
+        """Tell it that its configuration is another."""
+        if not self._draining and self._process is not None and self._process.stdin is not None:
+            self._process.stdin.write(b"\n")
+
     def stop_listening(self) -> None:
         """Let others have its share of connections; it listens again when it runs again."""
         if self._public is not None:
@@ -161,8 +167,8 @@ class Processes:
 
     ``public`` are listening sockets of one address, one for each copy, if the role has any. The
     command gets the hidden options ``--admin-socket PATH`` and, with a socket, ``--public-fd FD``.
-    ``drain_timeout`` is seconds. ``delay`` maps the number of early ends in a row to the seconds
-    before the next start.
+    ``drain_timeout`` is seconds, and may be changed. ``delay`` maps the number of early ends in a
+    row to the seconds before the next start.
     """
 
     def __init__(
@@ -179,7 +185,7 @@ class Processes:
             Child(str(number), command, folder / f"{number}.sock", listening)
             for number, listening in enumerate(public or [None] * count)
         ]
-        self._drain_timeout = drain_timeout
+        self.drain_timeout = drain_timeout
         self._delay = delay
         self._stopping = asyncio.Event()
         self._aggregation = Aggregation()
@@ -222,6 +228,11 @@ class Processes:
             child.stop_listening()  # its own copy alone keeps the port open now
             child.drain()
 
+    def reload(self) -> None:
+        """Tell the children that their configuration is another."""
+        for child in self._children:
+            child.reload()
+
     def force(self) -> None:
         """End all children at once."""
         self._stopping.set()
@@ -231,7 +242,7 @@ class Processes:
     async def run(self) -> bool:
         """Keep the children until told to stop; whether all of them ended well and in time."""
         await self._stopping.wait()
-        done, late = await asyncio.wait(self._tasks, timeout=self._drain_timeout)
+        done, late = await asyncio.wait(self._tasks, timeout=self.drain_timeout)
         return not late and all(task.result() == 0 for task in done)
 
     async def _keep(self, child: Child) -> int:

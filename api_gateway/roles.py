@@ -6,12 +6,14 @@ makes a drain that has begun end soon. Leaving ends it at once, in the reverse o
 
 import asyncio
 import socket
+from collections.abc import Mapping
 from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING, Any, Self
 from uuid import uuid4
 
 from prometheus_client import CollectorRegistry
 
+from api_gateway.probing import Finding, Probing
 from api_gateway.telemetry import ServerMetrics, UpstreamConnections
 from broker.contract import Broker
 from config.snapshot import Snapshot
@@ -19,6 +21,7 @@ from dispatcher.discovery.discoveries import Discoveries
 from dispatcher.lean_upstream import LeanUpstreamClient
 from dispatcher.lifecycle import Dispatcher
 from dispatcher.metrics import DispatcherMetrics
+from dispatcher.tls import TlsContexts
 from dispatcher.upstream import UpstreamClient
 from ingress.exchange import Exchange
 from ingress.identity.identity import Identity
@@ -30,7 +33,6 @@ from ingress.request_ids import RequestIds
 from ingress.server import Server
 from workers.health import HealthProber
 from workers.metrics import InstancesHealthy, WorkersMetrics
-from workers.probe import HttpProbe
 from workers.rounds import Means
 
 if TYPE_CHECKING:  # else imported only where it is turned on
@@ -42,7 +44,8 @@ _START_PATIENCE = 2.0  # seconds
 class DispatcherRole:
     """Takes messages, calls upstreams.
 
-    ``discoveries`` are its own from now on; ``zone`` is where it runs, as instances name theirs.
+    ``discoveries`` are its own from now on; ``tls`` may be shared with who serves the same
+    configuration; ``zone`` is where it runs, as instances name theirs.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class DispatcherRole:
         registry: CollectorRegistry,
         tracing: "Tracing | None",
         discoveries: Discoveries,
+        tls: TlsContexts,
         zone: str | None,
     ) -> None:
         client = LeanUpstreamClient()
@@ -63,6 +67,7 @@ class DispatcherRole:
             self._client,
             snapshot,
             discoveries=discoveries,
+            tls=tls,
             listener=DispatcherMetrics(registry),
             zone=zone,
         )
@@ -80,13 +85,9 @@ class DispatcherRole:
         await self._stack.aclose()
 
     @property
-    def dns_state(self) -> str | None:
-        """Of the lookups of services' names, in few words; None where there are none."""
-        states = self._discoveries.failing
-        failing = [name for name, fails in states.items() if fails]
-        if not failing:
-            return "answering" if states else None
-        return f"failing: {', '.join(failing[:3])}" + (", ..." if len(failing) > 3 else "")
+    def lookups_failing(self) -> Mapping[str, bool]:
+        """Of each service whose name is looked up, whether that fails at the moment."""
+        return self._discoveries.failing
 
     async def use(self, snapshot: Snapshot) -> None:
         """Serve the services of another snapshot."""
@@ -205,6 +206,8 @@ class IngressRole:
         self._pipeline.use(snapshot)
         if self._server is not None:
             self._server.set_limits(snapshot.options.limits)
+        if self._lifecycle is not None:
+            self._lifecycle.drain = snapshot.options.drain
 
     async def drain(self) -> bool:
         """Stop as ingress.lifecycle says; whether nothing had to be cut off."""
@@ -220,24 +223,38 @@ class IngressRole:
 
 
 class WorkersRole:
-    """Does what is done once for all: probes the instances of services, while it leads."""
+    """Does what is done once for all: probes the instances of services, while it leads.
 
-    def __init__(self, broker: Broker, snapshot: Snapshot, registry: CollectorRegistry) -> None:
-        self._probe = HttpProbe()
-        means = Means(self._probe, listener=WorkersMetrics(registry))
+    ``finding`` knows where they are; ``tls`` may be shared with who serves the same configuration.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        snapshot: Snapshot,
+        registry: CollectorRegistry,
+        finding: Finding,
+        tls: TlsContexts,
+    ) -> None:
+        self._snapshot = snapshot
+        self._finding = finding
+        self._probing = Probing(finding, tls)
+        means = Means(self._probing.follow, listener=WorkersMetrics(registry))
         self._prober = prober = HealthProber(broker, snapshot, means, new_node())
         registry.register(InstancesHealthy(lambda: prober.leading, lambda: prober.healthy))
-        self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        async with AsyncExitStack() as stack:
-            await stack.enter_async_context(self._probe)
-            await stack.enter_async_context(self._prober)
-            self._stack = stack.pop_all()
+        self._probing.use(self._snapshot.services)
+        await self._prober.__aenter__()
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        await self._stack.aclose()
+        await self._prober.__aexit__(*exc_info)
+
+    @property
+    def lookups_failing(self) -> Mapping[str, bool]:
+        """Of each service whose name this process looks up to probe it, whether that fails."""
+        return self._finding.failing
 
     @property
     def state(self) -> str:
@@ -245,7 +262,11 @@ class WorkersRole:
         return "leading" if self._prober.leading else "standby"
 
     def use(self, snapshot: Snapshot) -> None:
-        """Work for the services of another snapshot."""
+        """Work for the services of another snapshot.
+
+        Raises ConfigError where files are not as they were checked; then nothing has changed.
+        """
+        self._probing.use(snapshot.services)
         self._prober.use(snapshot)
 
     async def drain(self) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Protocol, Self
 
 from api_gateway.admin import AdminServer, Subject
+from api_gateway.reloading import Reloading
 
 log = logging.getLogger(__name__)
 
@@ -36,19 +37,22 @@ class Service(Subject, Protocol):
         """Stop at once."""
 
 
-class StopSignals:
+class Signals:
     """SIGTERM and SIGINT: the first lets a service drain, the second cuts that short.
 
-    ``exit_now`` is what remains when even that takes longer than ``force_timeout`` seconds.
+    SIGHUP calls ``reload``, as does a line from the parent process, if there is one. ``exit_now``
+    is what remains when a drain that was cut short takes longer than ``force_timeout`` seconds.
     """
 
     def __init__(
         self,
         service: Service,
+        reload: Callable[[], None],
         exit_now: Callable[[int], object] = os._exit,
         force_timeout: float = 5.0,
     ) -> None:
         self._service = service
+        self._reload = reload
         self._exit_now = exit_now
         self._force_timeout = force_timeout
         self._stopping = False
@@ -61,14 +65,17 @@ class StopSignals:
         loop.add_signal_handler(signal.SIGHUP, self._hangup)
 
     def _hangup(self) -> None:
-        """Whoever sends it expects a reload, and must not end the process by it."""
-        log.warning("SIGHUP is ignored: a changed configuration needs a restart")
+        if not self._stopping:
+            self._reload()
 
     def watch_parent(self, descriptor: int) -> None:
-        """Take the end of a pipe, that only the parent can write to, for the first signal."""
-        asyncio.get_running_loop().add_reader(descriptor, self._parent_let_go, descriptor)
+        """Hear a pipe that only the parent can write to: its end is taken for the first signal."""
+        asyncio.get_running_loop().add_reader(descriptor, self._from_parent, descriptor)
 
-    def _parent_let_go(self, descriptor: int) -> None:
+    def _from_parent(self, descriptor: int) -> None:
+        if os.read(descriptor, 4096):
+            self._hangup()
+            return
         asyncio.get_running_loop().remove_reader(descriptor)
         if not self._stopping:
             self.received()
@@ -99,6 +106,7 @@ async def serve(
     service: Service,
     admin: socket.socket,
     announce: Callable[[], None],
+    reloading: Reloading,
     parent: int | None = None,
 ) -> int:
     """Run a service to its end, and return the exit status: 0 if nothing had to be cut off.
@@ -106,12 +114,17 @@ async def serve(
     ``announce`` is called once, when it can serve. ``parent`` is the descriptor of a pipe that the
     parent process holds, if there is one.
     """
-    signals = StopSignals(service)
+    signals = Signals(service, reloading.ask)
     signals.install()
     if parent is not None:
         signals.watch_parent(parent)
     async with AdminServer(service, admin), service:
-        if await service.ready():
-            _spare_the_collector()
-            announce()
-        return 0 if await service.run() else 1
+        reloads = asyncio.create_task(reloading.run())
+        try:
+            if await service.ready():
+                _spare_the_collector()
+                announce()
+            return 0 if await service.run() else 1
+        finally:
+            reloads.cancel()
+            await asyncio.wait([reloads])

@@ -1,7 +1,7 @@
 """What a command runs with: environment and configuration, read and found fit, or refused."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,10 +25,35 @@ class Refusal(click.ClickException):
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """Environment and configuration."""
+    """Environment and configuration.
+
+    ``requirements`` are what the command wants of them, now and when they are read again.
+    """
 
     settings: Settings
     snapshot: Snapshot
+    requirements: tuple["Requirement", ...] = ()
+    demo: bool = False
+
+    def requiring(self, *requirements: "Requirement") -> "Setup":
+        """The same, found fit. Raises Refusal."""
+        for requirement in requirements:
+            requirement(self)
+        return replace(self, requirements=(*self.requirements, *requirements))
+
+    def again(self) -> "Setup":
+        """The next version of the configuration, as it is in its files now.
+
+        Raises ConfigError with every fault, or Refusal.
+        """
+        snapshot = load(self.settings.config_dir)
+        snapshot = replace(snapshot, version=self.snapshot.version + 1)
+        setup = Setup(self.settings, snapshot)
+        if self.demo:
+            setup = setup.for_demo()
+        setup = setup.requiring(*self.requirements)
+        setup.warn()
+        return setup
 
     def require_broker(self) -> None:
         """A role that runs alone needs a broker that it shares with the others."""
@@ -88,18 +113,25 @@ class Setup:
         options = self.snapshot.options
         drain = Drain(delay=0, timeout=options.drain.timeout)
         snapshot = replace(self.snapshot, options=options.model_copy(update={"drain": drain}))
-        if self.settings.jwt_secret is not None:
-            return Setup(self.settings, snapshot)
-        secret = SecretStr(secrets.token_urlsafe(32))
-        return Setup(self.settings.model_copy(update={"jwt_secret": secret}), snapshot)
+        settings = self.settings
+        if settings.jwt_secret is None:
+            secret = SecretStr(secrets.token_urlsafe(32))
+            settings = settings.model_copy(update={"jwt_secret": secret})
+        return replace(self, settings=settings, snapshot=snapshot, demo=True)
 
 
-def read_setup(config_dir: Path | None) -> Setup:
-    """Read the environment, then the directory it or ``config_dir`` names. Raises Refusal."""
+Requirement = Callable[[Setup], None]  # raises Refusal
+
+
+def read_setup(config_dir: Path | None, handed: Callable[[], Snapshot] | None = None) -> Setup:
+    """Read the environment, then the directory it or ``config_dir`` names. Raises Refusal.
+
+    ``handed`` gives what a parent has read already.
+    """
     try:
         settings = load_settings(config_dir=config_dir)
         configure_logging(settings.log_format, settings.log_level)
-        snapshot = load(settings.config_dir)
+        snapshot = handed() if handed is not None else load(settings.config_dir)
     except ConfigError as error:
         raise Refusal(described(error)) from error
     return Setup(settings, snapshot)

@@ -55,6 +55,7 @@ class Dispatcher:
         snapshot: Snapshot,
         *,
         discoveries: Discoveries | None = None,
+        tls: TlsContexts | None = None,
         listener: DispatcherListener | None = None,
         zone: str | None = None,
         now: Callable[[], float] = time.time,
@@ -66,7 +67,7 @@ class Dispatcher:
         self._discoveries = discoveries or Discoveries(EmbeddedRegistry())
         self._listener = listener or DispatcherListener()
         self._now = now
-        self._tls = TlsContexts()
+        self._tls = tls or TlsContexts()
         self._monotonic = monotonic
         self.balancers = Balancers(self._listener, zone, monotonic)
         self._health = FleetHealth(self.balancers.set_probed)

@@ -45,6 +45,7 @@ class Lifecycle:
     """Readiness and orderly end of a node.
 
     ``checks`` are what it depends on, by name: each tells whether it is fine at the moment.
+    ``drain`` holds as it is when a step begins.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class Lifecycle:
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         self._server = server
-        self._drain = drain
+        self.drain = drain
         self._checks = checks
         self._sleep = sleep
         self._stopping = asyncio.Event()
@@ -87,12 +88,12 @@ class Lifecycle:
         await self._stopping.wait()
         # 1. Whoever balances load is given time to see that this node is not ready any more.
         self._server.announce_end()
-        await _first_of(self._sleep(self._drain.delay), self._forced.wait())
+        await _first_of(self._sleep(self.drain.delay), self._forced.wait())
         # 2. No new connections, no idle ones.
         self._server.stop_listening()
         # 3. What is in flight is answered.
         await _first_of(
-            self._server.all_gone(), self._sleep(self._drain.timeout), self._forced.wait()
+            self._server.all_gone(), self._sleep(self.drain.timeout), self._forced.wait()
         )
         # 4. What takes longer is cut off.
         drained = self._server.connections == 0

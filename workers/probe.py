@@ -1,14 +1,11 @@
 """One question to one instance: are you well?"""
 
-import asyncio
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from enum import Enum
-from typing import Protocol, Self
+from typing import Protocol
 
-import aiohttp
-from yarl import URL
-
-_HEADERS = {"User-Agent": "api-gateway-health-check", "Accept": "*/*"}
+from config.models import Service
 
 
 class Outcome(Enum):
@@ -20,51 +17,17 @@ class Outcome(Enum):
     UNREACHABLE = "unreachable"  # no connection, or no HTTP on it
 
 
-class Probe(Protocol):
-    """A way to ask."""
+class Target(Protocol):
+    """An instance that can be asked; ``name`` is how dispatchers know it, too."""
 
-    async def __call__(self, url: str, timeout: float) -> Outcome:
+    @property
+    def name(self) -> str:
+        """Its address as text: http[s]://host[:port][/base]."""
+
+    async def probe(self, path: str, timeout: float) -> Outcome:
         """Ask once, within ``timeout`` seconds; never raises but for cancellation."""
 
 
-class HttpProbe:
-    """GET, passed by any 2xx; redirects are not followed. An async context manager.
-
-    At most ``at_once`` are under way; whoever waits for that has its whole timeout still before it.
-    Each has a connection of its own, that ends with it: a kept one would show less.
-    """
-
-    def __init__(self, at_once: int = 256) -> None:
-        self._free = asyncio.Semaphore(at_once)
-        self._stack = AsyncExitStack()
-        self._session: aiohttp.ClientSession
-
-    async def __aenter__(self) -> Self:
-        self._session = await self._stack.enter_async_context(
-            aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, force_close=True),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                timeout=aiohttp.ClientTimeout(),  # none: each probe has its own
-                auto_decompress=False,
-                headers=_HEADERS,
-            )
-        )
-        return self
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        await self._stack.aclose()
-
-    async def __call__(self, url: str, timeout: float) -> Outcome:
-        """Ask once."""
-        async with self._free:
-            try:
-                async with (
-                    asyncio.timeout(timeout),
-                    self._session.get(URL(url, encoded=True), allow_redirects=False) as response,
-                ):
-                    # Its body is of no interest: closed unread.
-                    return Outcome.PASSED if 200 <= response.status < 300 else Outcome.STATUS
-            except TimeoutError:
-                return Outcome.TIMEOUT
-            except (aiohttp.ClientError, OSError, ValueError):
-                return Outcome.UNREACHABLE
+# The instances of a service as they are at the moment; and how to follow those of a service.
+Targets = Callable[[], Sequence[Target]]
+Follow = Callable[[Service], AbstractAsyncContextManager[Targets]]

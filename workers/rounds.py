@@ -3,12 +3,12 @@
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 from config.models import HealthCheck, Service
 from workers.metrics import WorkersListener
-from workers.probe import Outcome, Probe
+from workers.probe import Follow, Outcome, Target, Targets
 from workers.verdict import Verdict
 
 log = logging.getLogger(__name__)
@@ -16,24 +16,16 @@ log = logging.getLogger(__name__)
 FIRST_WITHIN = 1.0  # seconds that the first rounds of all services are spread over
 SPREAD = 0.1  # of the interval, earlier or later: services do not fall into step
 
-# The names of a service's instances, which are their addresses: http[s]://host[:port][/base].
-Instances = Callable[[Service], Sequence[str]]
-
-
-def configured_instances(service: Service) -> Sequence[str]:
-    """Those that the configuration names."""
-    return [instance.name for instance in service.addresses]
-
 
 @dataclass(frozen=True, slots=True)
 class Means:
     """What the rounds of all services share.
 
-    ``sleep`` waits for seconds; ``jitter`` gives numbers from 0 to 1.
+    ``follow`` knows the instances of a service for as long as it is entered; ``sleep`` waits for
+    seconds; ``jitter`` gives numbers from 0 to 1.
     """
 
-    probe: Probe
-    instances: Instances = configured_instances
+    follow: Follow
     listener: WorkersListener = field(default_factory=WorkersListener)
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
     jitter: Callable[[], float] = random.random
@@ -42,7 +34,8 @@ class Means:
 class Rounds:
     """Asks every instance of a service at once, waits, and asks again.
 
-    ``on_round`` is called after each round; ``verdicts`` are what is known already.
+    ``on_round`` is called after each round in which there was somebody to ask; ``verdicts`` are
+    what is known already.
     """
 
     def __init__(
@@ -67,25 +60,30 @@ class Rounds:
 
     async def run(self) -> None:
         """Until cancelled."""
-        await self._means.sleep(self._means.jitter() * min(self.check.interval, FIRST_WITHIN))
-        while True:
-            try:
-                await self._round()
-            except Exception:  # the next may be better; a service that nobody probes is worse
-                log.exception("%s: a round of probes failed", self.service.name)
-            else:
-                self._on_round(self)
-            spread = 1 + SPREAD * (2 * self._means.jitter() - 1)
-            await self._means.sleep(self.check.interval * spread)
+        async with self._means.follow(self.service) as targets:
+            await self._means.sleep(self._means.jitter() * min(self.check.interval, FIRST_WITHIN))
+            while True:
+                try:
+                    await self._round(targets)
+                except Exception:  # the next may be better; a service that nobody probes is worse
+                    log.exception("%s: a round of probes failed", self.service.name)
+                spread = 1 + SPREAD * (2 * self._means.jitter() - 1)
+                await self._means.sleep(self.check.interval * spread)
 
-    async def _round(self) -> None:
-        known = self.verdicts
-        names = self._means.instances(self.service)
-        self.verdicts = {name: known.get(name) or Verdict() for name in names}
-        await asyncio.gather(*(self._ask(name, verdict) for name, verdict in self.verdicts.items()))
+    async def _round(self, targets: Targets) -> None:
+        """Instances that are new begin without a verdict; what was known of the others is kept.
 
-    async def _ask(self, name: str, verdict: Verdict) -> None:
-        outcome = await self._means.probe(name + self.check.path, self.check.timeout)
+        Nothing is reported of none: who can't find out where they are knows no better than others.
+        """
+        known, present = self.verdicts, targets()
+        self.verdicts = {target.name: known.get(target.name) or Verdict() for target in present}
+        if present:
+            await asyncio.gather(*(self._ask(target) for target in present))
+            self._on_round(self)
+
+    async def _ask(self, target: Target) -> None:
+        name, verdict = target.name, self.verdicts[target.name]
+        outcome = await target.probe(self.check.path, self.check.timeout)
         self._means.listener.probed(self.service.name, outcome.value)
         first = verdict.healthy is None
         if not verdict.add(outcome is Outcome.PASSED, self.check):

@@ -126,16 +126,3 @@ async def test_what_takes_longer_than_the_drain_is_cut_off(tmp_path: Path) -> No
             await asyncio.wait([asked])
 
     assert status == 1
-
-
-async def test_a_hangup_is_not_an_end(tmp_path: Path) -> None:
-    """Whoever sends SIGHUP expects a reload: the process goes on, and says what it needs."""
-    async with upstream(hello) as url, aiohttp.ClientSession() as session:
-        config = configuration(tmp_path, url)
-        async with started(tmp_path, "up", "--config", config) as gateway:
-            gateway.signal(signal.SIGHUP)
-            async with session.get(gateway.public + "/open/a") as response:
-                assert response.status == 200
-            gateway.signal()
-            assert await gateway.ended() == 0
-            assert "SIGHUP is ignored" in gateway.stderr

@@ -1,6 +1,7 @@
 """A stand-in for a role in a child process: serves its admin socket until its standard input ends.
 
-With ``--refuse`` it ends with 2 at once; with ``--hang`` it ignores the end of its standard input.
+Each line on it is counted. With ``--refuse`` it ends with 2 at once; with ``--hang`` it ignores the
+end of its standard input.
 """
 
 import asyncio
@@ -16,7 +17,9 @@ from api_gateway.listening import listen_unix
 
 
 class Subject:
-    """Shows the process id as a gauge, and repeats what it is asked to do."""
+    """Shows process id and lines as gauges, and repeats what it is asked to do."""
+
+    lines = 0
 
     @property
     def routes(self) -> list[web.RouteDef]:
@@ -32,13 +35,20 @@ class Subject:
     async def metrics(self) -> bytes:
         registry = CollectorRegistry()
         Gauge("pid", "Process id.", registry=registry).set(os.getpid())
+        Gauge("lines", "Lines that came.", registry=registry).set(self.lines)
         return generate_latest(registry)
+
+    def listen(self) -> None:
+        """Until standard input ends."""
+        for _ in sys.stdin:
+            self.lines += 1
 
 
 async def main(admin_socket: Path) -> None:
-    async with AdminServer(Subject(), listen_unix(admin_socket)):
+    subject = Subject()
+    async with AdminServer(subject, listen_unix(admin_socket)):
         print("ready", flush=True)
-        await asyncio.to_thread(sys.stdin.read)
+        await asyncio.to_thread(subject.listen)
         if "--hang" in sys.argv:
             await asyncio.Event().wait()
 

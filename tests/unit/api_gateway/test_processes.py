@@ -82,6 +82,18 @@ async def test_a_child_is_asked_for_all(tmp_path: Path) -> None:
     assert "X-Own" not in response.headers
 
 
+async def test_children_are_told_of_another_configuration(tmp_path: Path) -> None:
+    """Each hears of it, also one that was only just starting."""
+    async with processes(tmp_path) as children:
+        while not all(child.pid for child in children._children):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        children.reload()
+        await children.ready()
+        children.reload()
+        while (await children.metrics()).decode().count("} 2.0") < 2:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+
 async def test_drained_children_end_well(tmp_path: Path) -> None:
     """Children that end with 0 after being told to drain are not started again."""
     async with processes(tmp_path) as children:

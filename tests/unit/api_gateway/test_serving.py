@@ -10,7 +10,11 @@ import pytest
 
 from api_gateway.admin import Health
 from api_gateway.listening import listen
-from api_gateway.serving import StopSignals, serve
+from api_gateway.reloading import Reloading
+from api_gateway.serving import Signals, serve
+from api_gateway.setup import Setup
+from config.settings import Settings
+from config.snapshot import Snapshot
 
 
 class Service:
@@ -62,12 +66,26 @@ def announcing(service: Service) -> Callable[[], None]:
     return announce
 
 
+def unchanged() -> Reloading:
+    """Reads what was there before."""
+
+    async def apply(snapshot: Snapshot) -> None:
+        pass
+
+    setup = Setup(Settings(), Snapshot(routes=(), services={}))
+    return Reloading(setup, lambda setup: setup, apply)
+
+
+def no_reload() -> None:
+    raise AssertionError("nobody asked for it")
+
+
 @pytest.mark.parametrize(("drains", "status"), [(True, 0), (False, 1)])
 async def test_serves_until_a_signal(drains: bool, status: int) -> None:
     """Enter, ready, stop, exit; the status says whether all was drained."""
     service = Service(drains=drains)
 
-    assert await serve(service, listen("127.0.0.1", 0), announcing(service)) == status
+    assert await serve(service, listen("127.0.0.1", 0), announcing(service), unchanged()) == status
     assert service.log == ["enter", "ready", "stop", "exit"]
 
 
@@ -76,7 +94,7 @@ async def test_says_nothing_of_ready_when_stopped_before() -> None:
     service = Service(can_serve=False)
     service.stop()
 
-    assert await serve(service, listen("127.0.0.1", 0), announcing(service)) == 0
+    assert await serve(service, listen("127.0.0.1", 0), announcing(service), unchanged()) == 0
     assert "ready" not in service.log
 
 
@@ -84,7 +102,7 @@ async def test_a_second_signal_forces() -> None:
     """The first stops, each further one forces, and the process is ended if that hangs."""
     service = Service()
     ended: asyncio.Queue[int] = asyncio.Queue()
-    signals = StopSignals(service, exit_now=ended.put_nowait, force_timeout=0.0)
+    signals = Signals(service, no_reload, exit_now=ended.put_nowait, force_timeout=0.0)
 
     signals.received()
     signals.received()
@@ -97,7 +115,7 @@ async def test_the_end_of_the_parents_pipe_is_the_first_signal() -> None:
     """When the parent lets go of the pipe, or is gone, the service is told to stop."""
     service = Service()
     reading, writing = os.pipe()
-    StopSignals(service).watch_parent(reading)
+    Signals(service, no_reload).watch_parent(reading)
     os.close(writing)
 
     assert await service.run()
@@ -105,11 +123,29 @@ async def test_the_end_of_the_parents_pipe_is_the_first_signal() -> None:
     os.close(reading)
 
 
+async def test_a_line_from_the_parent_is_a_hangup() -> None:
+    """It asks for a reload, as SIGHUP does; the end of the pipe is still to come."""
+    service, asked = Service(), asyncio.Event()
+    reading, writing = os.pipe()
+    signals = Signals(service, asked.set)
+    signals.install()
+    signals.watch_parent(reading)
+    os.write(writing, b"\n")
+    await asked.wait()
+    assert service.log == []
+    asked.clear()
+    os.kill(os.getpid(), signal.SIGHUP)
+    await asked.wait()
+    os.close(writing)
+    assert await service.run()
+    os.close(reading)
+
+
 async def test_the_end_of_the_parents_pipe_is_no_second_signal() -> None:
     """A signal to all processes at once, and the parent that passes it on, force nothing."""
     service = Service()
     reading, writing = os.pipe()
-    signals = StopSignals(service)
+    signals = Signals(service, no_reload)
     signals.received()
     signals.watch_parent(reading)
     os.close(writing)

@@ -2,6 +2,9 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 import pytest
 
@@ -11,7 +14,7 @@ from config.models import Service
 from config.snapshot import Snapshot
 from workers.health import HealthProber, valid_for
 from workers.metrics import WorkersListener
-from workers.probe import Outcome
+from workers.probe import Outcome, Targets
 from workers.rounds import Means
 
 A, B = "http://a:1", "http://b:1/base"
@@ -33,6 +36,8 @@ class World(WorkersListener):
 
     def __init__(self) -> None:
         self.sick: set[str] = set()
+        self.found: dict[str, list[str]] = {}  # by service, what is not as configured
+        self.followed: set[str] = set()
         self.broken = False
         self.asked: Counter[str] = Counter()
         self.outcomes: Counter[tuple[str, str]] = Counter()
@@ -43,12 +48,14 @@ class World(WorkersListener):
     def probed(self, service: str, outcome: str) -> None:
         self.outcomes[service, outcome] += 1
 
-    async def probe(self, url: str, timeout: float) -> Outcome:
-        if self.broken:
-            raise RuntimeError("a fault")
-        assert timeout == 2.0
-        self.asked[url] += 1
-        return Outcome.STATUS if url.removesuffix("/health") in self.sick else Outcome.PASSED
+    @asynccontextmanager
+    async def follow(self, service: Service) -> AsyncIterator[Targets]:
+        configured = [str(instance.url).rstrip("/") for instance in service.addresses]
+        self.followed.add(service.name)
+        try:
+            yield lambda: [Place(name, self) for name in self.found.get(service.name, configured)]
+        finally:
+            self.followed.discard(service.name)
 
     async def sleep(self, seconds: float) -> None:
         self.sleeps.append(seconds)
@@ -74,6 +81,21 @@ class World(WorkersListener):
         return self.reports.get_nowait()
 
 
+@dataclass
+class Place:
+    """One of the instances."""
+
+    name: str
+    world: World
+
+    async def probe(self, path: str, timeout: float) -> Outcome:
+        if self.world.broken:
+            raise RuntimeError("a fault")
+        assert timeout == 2.0
+        self.world.asked[self.name + path] += 1
+        return Outcome.STATUS if self.name in self.world.sick else Outcome.PASSED
+
+
 async def turns() -> None:
     """Let everything run that can."""
     for _ in range(20):
@@ -81,7 +103,7 @@ async def turns() -> None:
 
 
 def prober(world: World, broker: EmbeddedBroker, first: Snapshot, node: str = "w1") -> HealthProber:
-    means = Means(world.probe, listener=world, sleep=world.sleep, jitter=lambda: 0.25)
+    means = Means(world.follow, listener=world, sleep=world.sleep, jitter=lambda: 0.25)
     return HealthProber(broker, first, means, node)
 
 
@@ -170,14 +192,35 @@ async def test_one_probes_and_another_follows() -> None:
             await other.wake()
             assert (leader.leading, follower.leading) == (True, False)
             assert (leader.healthy, follower.healthy) == ({"users": {A: True, B: True}}, {})
+            assert (world.followed, other.followed) == ({"users"}, set())
             await broker.__aexit__()
             await turns()
             assert (leader.leading, follower.leading) == (False, True)
             assert leader.healthy == {}
+            assert (world.followed, other.followed) == (set(), {"users"})
             await other.wake()
     assert world.asked == other.asked == {f"{A}/health": 1, f"{B}/health": 1}
     reports = [other.reports.get_nowait() for _ in range(other.reports.qsize())]
     assert [report.node for report in reports] == ["w1", "w2"]
+
+
+async def test_instances_come_and_go() -> None:
+    """A round asks those that there are; one that comes back has no past, who left is not named."""
+    world = World()
+    world.found["users"] = []
+    async with EmbeddedBroker() as broker:
+        await broker.subscribe([HealthReported], world.hear)
+        async with prober(world, broker, snapshot(service())) as probing:
+            await world.wake()
+            assert world.reports.empty()  # nobody is known, and nothing is said of that
+            world.found["users"], world.sick = [A, B], {B}
+            said = [(await world.round()).healthy]
+            world.found["users"] = [A]
+            said += [(await world.round()).healthy]
+            world.found["users"], world.sick = [B, A], {A}
+            said += [(await world.round()).healthy]
+            assert probing.healthy == {"users": {A: True, B: True}}
+    assert said == [{A: True, B: False}, {A: True}, {A: True, B: True}]
 
 
 async def test_a_change_of_configuration_keeps_what_is_known() -> None:
