@@ -268,7 +268,7 @@ class Instance(Model):
 
 
 class Concurrency(Model):
-    """How many calls one dispatcher has under way to one service."""
+    """How many calls one dispatcher has under way to one service; at most, where adaptive."""
 
     mode: Literal["fixed", "adaptive"] = "fixed"
     limit: Annotated[WholeNumber, Field(ge=1, le=10_000)] = 64

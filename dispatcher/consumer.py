@@ -4,9 +4,8 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
-from functools import partial
 
-from broker.contract import Broker, Consumer, Delivery
+from broker.contract import Broker, Delivery
 from broker.messages import Envelope
 from broker.problems import ProblemType
 from broker.topology import request_queues
@@ -26,29 +25,20 @@ from dispatcher.settle import (
     Work,
     problem_reply,
 )
+from dispatcher.subscriptions import Subscriptions
 from dispatcher.turns import Turns
 
 logger = logging.getLogger(__name__)
 
 DELIVERY_LIMIT = 5  # attempts that may end in a lost dispatcher before the message is to blame
-_CANCEL_TIMEOUT = 5.0  # seconds for the broker's word that a subscription has ended
-
-
-def prefetch_for(limit: int) -> int:
-    """How many messages of one tier to hold, for so many calls at a time.
-
-    A message that may be redelivered stays unsettled while it is called, so one tier must be able
-    to fill every slot, and have some more at hand for slots that free up while the broker is asked.
-    Not many more: what waits here is out of reach of an idle dispatcher, and has to be given back
-    when this one stops.
-    """
-    return limit + max(1, limit // 4)
+_CANCEL_TIMEOUT = 5.0  # seconds for the broker's word that subscriptions have ended
 
 
 class ServiceConsumer:
     """The messages of one service, from their delivery until they are settled.
 
-    ``pipeline`` may be replaced at any time; work under way goes on with the one it began with.
+    As many are under way as its limit allows. ``pipeline`` may be replaced at any time; work under
+    way goes on with the one it began with.
     """
 
     def __init__(
@@ -68,10 +58,9 @@ class ServiceConsumer:
         self._settler = settler
         self._listener = listener
         self._now = now
-        self._limit = service.concurrency.limit
         self._turns: Turns[Work] = Turns(tiers)
         self._holding = Holding(self._look_after_held)
-        self._subscriptions: list[Consumer] = []
+        self._subscriptions = Subscriptions(broker, self._on_delivery)
         self._held: dict[str, Work] = {}  # by message id: what waits and what is under way
         self._running: dict[asyncio.Task[Outcome], Work] = {}
         self._unstarted: dict[str, float] = {}  # deadlines of what a lost connection took away
@@ -86,15 +75,17 @@ class ServiceConsumer:
         """How many messages are under way."""
         return len(self._running)
 
+    @property
+    def limit(self) -> int:
+        """How many may be, now."""
+        return self.pipeline.limiter.limit.current
+
     async def start(self) -> None:
         """Declare and consume the queue of every tier."""
         limits = {name: tier.queue_limit for name, tier in self._tiers.items()}
         queues = request_queues([self._service.name], limits)
         await self._broker.declare(queues)
-        prefetch = prefetch_for(self._limit)
-        for queue in queues:
-            on_delivery = partial(self._on_delivery, queue.tier)
-            self._subscriptions.append(await self._broker.consume(queue, prefetch, on_delivery))
+        await self._subscriptions.start(queues, self.pipeline.limiter.limit)
 
     async def drain(self, timeout: float) -> None:
         """Leave with nothing lost; ``timeout`` is seconds for what is under way."""
@@ -130,8 +121,7 @@ class ServiceConsumer:
     async def _unsubscribe(self) -> None:
         try:
             async with asyncio.timeout(_CANCEL_TIMEOUT):
-                for subscription in self._subscriptions:
-                    await subscription.cancel()
+                await self._subscriptions.cancel()
         except TimeoutError:
             logger.warning("the broker did not confirm in time that consumers were cancelled")
 
@@ -161,7 +151,8 @@ class ServiceConsumer:
 
     def _fill(self) -> None:
         """Start what waits, as far as there are free slots."""
-        while len(self._running) < self._limit and not self._draining:
+        limit = self.pipeline.limiter.limit
+        while len(self._running) < limit.current and not self._draining:
             work = self._turns.take()
             if work is None:
                 return
@@ -183,6 +174,7 @@ class ServiceConsumer:
         finally:
             self._look_after_held()
             self._fill()
+            self._subscriptions.follow(self.pipeline.limiter.limit)
 
     def _look_after_held(self) -> None:
         """Let go what a breaker does not hold any more, or what nobody waits for any more."""

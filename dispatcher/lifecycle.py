@@ -193,9 +193,9 @@ class Dispatcher:
         for name, service in snapshot.services.items():
             memory = known.get(name)
             if memory is not None and memory.fits(service):
-                self._memories[name] = memory.under(service)
+                self._memories[name] = memory.under(service, self._now)
                 continue
-            memory = Memory.of(service, self._breaker_changed, self._monotonic)
+            memory = Memory.of(service, self._breaker_changed, self._monotonic, self._now)
             self._memories[name] = memory
             if memory.breaker is not None:
                 self._listener.guarding(name, memory.breaker)
@@ -217,7 +217,7 @@ class Dispatcher:
             self._listener,
             self._now,
         )
-        self._listener.consuming(service.name, lambda: consumer.in_flight)
+        self._listener.consuming(service.name, lambda: consumer.in_flight, lambda: consumer.limit)
         await consumer.start()
 
     def _let_go(self, consumer: ServiceConsumer) -> None:

@@ -36,8 +36,13 @@ InstanceStates = Callable[[], Iterable[tuple[str, str, str]]]  # service, instan
 class DispatcherListener:
     """Hears what happens to messages and instances; metrics override what they count."""
 
-    def consuming(self, service: str, in_flight: Callable[[], int]) -> None:
-        """A service's messages are taken from now on; ``in_flight`` counts those under way."""
+    def consuming(
+        self, service: str, in_flight: Callable[[], int], limit: Callable[[], int]
+    ) -> None:
+        """A service's messages are taken from now on.
+
+        ``in_flight`` counts those under way; ``limit`` is how many may be.
+        """
 
     def answered(self, envelope: Envelope, reply: Reply) -> None:
         """A reply went home."""
@@ -75,6 +80,9 @@ class DispatcherListener:
     def breaker_changed(self, service: str, transition: Transition) -> None:
         """A service's circuit breaker went over to another state."""
 
+    def dropped(self, service: str) -> None:
+        """A call was refused or not served in time: the service has too much to do, or is gone."""
+
     def retried(self, service: str) -> None:
         """A call is made once more."""
 
@@ -94,6 +102,18 @@ class DispatcherMetrics(DispatcherListener):
     def __init__(self, registry: CollectorRegistry) -> None:
         self._in_flight = Gauge(
             "dispatcher_in_flight", "Messages under way.", ["service"], registry=registry
+        )
+        self._limit = Gauge(
+            "dispatcher_concurrency_limit",
+            "Messages that may be under way at once.",
+            ["service"],
+            registry=registry,
+        )
+        self._dropped = Counter(
+            "dispatcher_calls_dropped",
+            "Calls that timed out, got no connection or were refused (429, 503, 504).",
+            ["service"],
+            registry=registry,
         )
         requests = Counter(
             "dispatcher_requests",
@@ -181,9 +201,12 @@ class DispatcherMetrics(DispatcherListener):
         self._queue_seconds_of = _Kept[str, Histogram](queue_seconds.labels)
         self._upstream_seconds_of = _Kept[str, Histogram](upstream_seconds.labels)
 
-    def consuming(self, service: str, in_flight: Callable[[], int]) -> None:
+    def consuming(
+        self, service: str, in_flight: Callable[[], int], limit: Callable[[], int]
+    ) -> None:
         """Read when somebody looks, so that it costs nothing per message."""
         self._in_flight.labels(service).set_function(in_flight)
+        self._limit.labels(service).set_function(limit)
 
     def answered(self, envelope: Envelope, reply: Reply) -> None:
         """Count it by class, and both times."""
@@ -236,6 +259,10 @@ class DispatcherMetrics(DispatcherListener):
     def breaker_changed(self, service: str, transition: Transition) -> None:
         """Count it."""
         self._breaker_changes.labels(service, transition.state).inc()
+
+    def dropped(self, service: str) -> None:
+        """Count it."""
+        self._dropped.labels(service).inc()
 
     def retried(self, service: str) -> None:
         """Count it."""

@@ -20,6 +20,8 @@ from broker.messages import Envelope, Headers, Problem, Reply
 from broker.problems import PROBLEM_TYPES, ProblemType
 from dispatcher.attempt import NO_INSTANCE, Attempt, failed, responded
 from dispatcher.metrics import DispatcherListener
+from dispatcher.policies import concurrency
+from dispatcher.policies.concurrency import Ending
 from dispatcher.policies.fallback import Fallback
 from dispatcher.policies.hedging import hedged
 from dispatcher.policies.load_balancing.balancer import Balancer
@@ -39,8 +41,9 @@ class Pipeline:
     """What is done with each message of one service, and in which order.
 
     ``rules`` are those of its routes, by label; ``memory`` is what its policies know from earlier
-    calls. ``fall_back_to`` is the pipeline of the service that is called instead of this one while
-    its breaker is open. ``now`` is Unix seconds, ``monotonic`` measures durations.
+    calls, ``limiter`` among it. ``fall_back_to`` is the pipeline of the service that is called
+    instead of this one while its breaker is open. ``now`` is Unix seconds, ``monotonic`` measures
+    durations.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class Pipeline:
         self._balancer = balancer
         self._timeout = service.timeout
         self._rules = rules
+        self.limiter = memory.limiter
         self._breaker = memory.breaker
         self._budget = memory.budget
         self._last_good = memory.last_good
@@ -220,24 +224,32 @@ class Pipeline:
         request = UpstreamRequest(
             envelope.method, envelope.target, _headers(work, remaining), envelope.body
         )
-        verdict = Verdict.UNKNOWN  # also of what is broken off
+        verdict, ending = Verdict.UNKNOWN, Ending.IGNORED  # also of what is broken off
         self._balancer.began(instance)
+        self.limiter.began()
         began = self._monotonic()
         try:
             response = await self._client.call(instance.address, request, timeout)
             verdict = of_status(response.status)
+            ending = concurrency.of_status(response.status)
         except UpstreamError as error:
             fields = {"request_id": envelope.id}
             logger.warning("call to %s failed: %s", instance.name, error, extra=fields)
             work.sent |= error.sent
             # A client may leave a service less time than it can do with: no fault of the service.
-            verdict = of_error(error, patient=timeout >= min(self._timeout, rules.timeout) / 2)
+            patient = timeout >= min(self._timeout, rules.timeout) / 2
+            verdict = of_error(error, patient=patient)
+            ending = concurrency.of_error(error, patient=patient)
             seconds = self._monotonic() - began
             return failed(error, instance.name, seconds * 1000, verdict)
         finally:
-            self._balancer.ended(instance, verdict, self._monotonic() - began)
+            seconds = self._monotonic() - began
+            self._balancer.ended(instance, verdict, seconds)
+            self.limiter.ended(envelope.route, seconds, ending)
+            if ending is Ending.DROPPED:
+                self._listener.dropped(envelope.service)
         work.sent = True
-        return responded(response, instance.name, (self._monotonic() - began) * 1000)
+        return responded(response, instance.name, seconds * 1000)
 
     # --- response transform ---------------------------------------------------------------------
 

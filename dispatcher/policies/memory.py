@@ -8,6 +8,7 @@ from typing import Self
 
 from config.models import CircuitBreakerOptions, Service
 from dispatcher.policies.circuit_breaker import CircuitBreaker, Transition
+from dispatcher.policies.concurrency import Limiter, limiter_of
 from dispatcher.policies.last_good import LastGoodAnswers
 from dispatcher.policies.retry import RetryBudget
 
@@ -18,6 +19,7 @@ class Memory:
 
     service: Service
     budget: RetryBudget
+    limiter: Limiter
     breaker: CircuitBreaker | None = None
     last_good: LastGoodAnswers | None = None
 
@@ -27,19 +29,26 @@ class Memory:
         service: Service,
         changed: Callable[[str, Transition], None],
         clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,
     ) -> Self:
-        """A fresh one. ``changed`` hears of its breaker by service; ``clock`` gives seconds."""
+        """A fresh one.
+
+        ``changed`` hears of its breaker by service; ``clock`` gives seconds, ``now`` Unix seconds.
+        """
+        budget, limiter = RetryBudget(clock=clock), limiter_of(service.concurrency, now)
         options = service.circuit_breaker
         if options is None:
-            return cls(service, RetryBudget(clock=clock))
+            return cls(service, budget, limiter)
 
         breaker = _breaker(options, partial(changed, service.name), clock)
         last_good = LastGoodAnswers(options.last_good, clock) if options.last_good else None
-        return cls(service, RetryBudget(clock=clock), breaker, last_good)
+        return cls(service, budget, limiter, breaker, last_good)
 
-    def under(self, service: Service) -> Self:
-        """The same under other settings that it fits."""
-        return replace(self, service=service)
+    def under(self, service: Service, now: Callable[[], float] = time.time) -> Self:
+        """The same under other settings that it fits; with other slots, another limiter."""
+        if service.concurrency == self.service.concurrency:
+            return replace(self, service=service)
+        return replace(self, service=service, limiter=limiter_of(service.concurrency, now))
 
     def fits(self, service: Service) -> bool:
         """Whether it is right for these settings too: the same breaker, at the same addresses."""

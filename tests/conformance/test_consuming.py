@@ -66,6 +66,27 @@ async def test_a_cancelled_consumer_gets_no_more(broker: Broker, queue: RequestQ
     assert cancelled.waiting == 0
 
 
+async def test_a_prefetch_is_changed_by_another_consumer(
+    broker: Broker, queue: RequestQueue
+) -> None:
+    """A second consumer of the same queue, and the first one cancelled: each message comes once."""
+    messages = [envelope(queue.service) for _ in range(8)]
+    inbox: Inbox[Delivery] = Inbox()
+    first = await broker.consume(queue, 2, inbox)
+    await publish_all(broker, messages)
+    deliveries = await inbox.take(2)
+
+    await broker.consume(queue, 4, inbox)
+    await first.cancel()
+
+    deliveries += await inbox.take(4)
+    for delivery in deliveries:
+        delivery.ack()
+    deliveries += await inbox.take(2)
+    assert sorted(d.envelope.id for d in deliveries) == sorted(m.id for m in messages)
+    assert not any(delivery.redelivered for delivery in deliveries)
+
+
 async def test_cancelling_twice_is_harmless(broker: Broker, queue: RequestQueue) -> None:
     """A second ``cancel`` does nothing."""
     consumer = await broker.consume(queue, 5, Inbox())

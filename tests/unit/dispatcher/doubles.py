@@ -117,7 +117,7 @@ class RecordingDelivery:
         self.log.append(f"{self.envelope.id} {how}")
 
 
-@dataclass
+@dataclass(eq=False)
 class Subscription:
     """One consumer, as the broker sees it."""
 
@@ -284,7 +284,7 @@ def pipeline(
         client,
         StaticDiscovery(of),
         Balancer(make_strategy(of.strategy), clock=clock),
-        memory or Memory.of(of, listener.breaker_changed, clock),
+        memory or Memory.of(of, listener.breaker_changed, clock, clock),
         Retry(of.retry_backoff, uniform=lambda _, bound: bound, sleep=sleep, now=clock),
         Transformation(snapshot, Compiler().compile(snapshot), ended),
         rules=by_route or {"list-users": rules},

@@ -10,11 +10,12 @@ import pytest
 from broker.contract import ConnectionState
 from broker.messages import Envelope, Reply
 from config.models import Tier
-from dispatcher.consumer import DELIVERY_LIMIT, ServiceConsumer, prefetch_for
+from dispatcher.consumer import DELIVERY_LIMIT, ServiceConsumer
 from dispatcher.metrics import DispatcherListener
 from dispatcher.policies.memory import Memory
 from dispatcher.route_rules import RouteRules
 from dispatcher.settle import Settler
+from dispatcher.subscriptions import prefetch_for
 from dispatcher.upstream import ConnectionLost
 from tests.unit.dispatcher.doubles import (
     NOW,
@@ -47,6 +48,9 @@ class Counts(DispatcherListener):
     def dead_lettered(self, envelope: Envelope, reason: str) -> None:
         self.events.append(f"dead-lettered {envelope.id}")
 
+    def dropped(self, service: str) -> None:
+        self.events.append("dropped")
+
     def answered(self, envelope: Envelope, reply: Reply) -> None:
         self.events.append(f"answered {envelope.id}")
 
@@ -64,7 +68,7 @@ class Bench:
         self.consumer = ServiceConsumer(
             self.service,
             tiers,
-            pipeline(self.client, self.service, self.clock),
+            pipeline(self.client, self.service, self.clock, listener=self.counts),
             self.broker,
             self.settler,
             self.counts,
@@ -110,12 +114,6 @@ async def test_every_tier_has_its_queue(bench: Bench) -> None:
     )
 
 
-@pytest.mark.parametrize(("limit", "prefetch"), [(1, 2), (2, 3), (8, 10), (64, 80)])
-def test_prefetch_is_more_than_the_limit(limit: int, prefetch: int) -> None:
-    """Every slot can be filled with unsettled messages, and a few more wait at hand."""
-    assert prefetch_for(limit) == prefetch
-
-
 async def test_no_more_calls_than_slots(bench: Bench) -> None:
     """With two slots, the third message waits until a call has ended."""
     for number in range(3):
@@ -129,6 +127,55 @@ async def test_no_more_calls_than_slots(bench: Bench) -> None:
 
     assert bench.called() == ["/m0", "/m1", "/m2"]
     assert bench.broker.log == ["m0 reply 200", "m0 ack"]
+
+
+class TestAdaptiveLimit:
+    """The limit says how many are taken."""
+
+    @pytest.fixture
+    async def bench(self) -> Bench:
+        """At most 36 slots, so 6 at first; twenty messages wait for them."""
+        bench = Bench(concurrency={"mode": "adaptive", "limit": 36})
+        await bench.consumer.start()
+        for number in range(20):
+            bench.broker.deliver(envelope(f"m{number}"))
+        await settled()
+        return bench
+
+    async def test_no_more_calls_than_it_allows(self, bench: Bench) -> None:
+        """The seventh waits until a call has ended."""
+        assert bench.consumer.in_flight == len(bench.client.calls) == 6
+        limiter = bench.consumer.pipeline.limiter
+        assert limiter.in_flight == 6
+
+        bench.client.calls[0].answer()
+        await settled()
+
+        assert len(bench.client.calls) == 7
+        assert limiter.in_flight == 6
+
+    async def test_refusals_lower_it(self, bench: Bench) -> None:
+        """Once the service refuses, slots that free up are not filled any more."""
+        bench.clock.now += 1  # the time of a window
+        for call in bench.client.calls[:6]:
+            call.answer(503)
+        await settled()
+
+        assert bench.consumer.in_flight == 5
+        assert bench.consumer.pipeline.limiter.limit.current == 5
+        assert bench.counts.events.count("dropped") == 6
+
+    async def test_what_is_broken_off_is_not_counted_for_ever(self, bench: Bench) -> None:
+        """A call that is cancelled is under way no more."""
+        limiter = bench.consumer.pipeline.limiter
+        await bench.consumer.drain(timeout=0)
+
+        assert limiter.in_flight == 0
+
+    async def test_as_much_is_at_hand_as_it_needs(self, bench: Bench) -> None:
+        """Not what its upper bound would need."""
+        prefetches = {one.prefetch for one in bench.broker.subscriptions.values()}
+        assert prefetches == {prefetch_for(12)}
 
 
 async def test_the_answer_goes_home_before_the_ack(bench: Bench) -> None:

@@ -46,8 +46,9 @@ class Bench:
     def __init__(self, first: Snapshot, listener: DispatcherListener | None = None) -> None:
         self.broker = RecordingBroker()
         self.client = HeldClient()
+        self.clock = Clock()
         self.dispatcher = Dispatcher(
-            self.broker, self.client, first, listener=listener, now=Clock()
+            self.broker, self.client, first, listener=listener, now=self.clock
         )
 
     def consumed(self) -> set[str]:
@@ -178,6 +179,44 @@ class TestUse:
             for call in bench.client.calls:
                 call.answer()
 
+    @pytest.mark.parametrize(
+        ("changes", "limit"),
+        [
+            ({"timeout": 1}, 3),
+            ({"concurrency": {"mode": "adaptive", "limit": 100}}, 10),
+            ({"concurrency": {"limit": 36}}, 36),
+        ],
+    )
+    async def test_an_adaptive_limit_survives(self, changes: dict[str, Any], limit: int) -> None:
+        """What it has come to holds until its own settings change."""
+        adaptive = {"mode": "adaptive", "limit": 36}
+        limits: list[Callable[[], int]] = []
+
+        class Watching(DispatcherListener):
+            def consuming(
+                self, service: str, in_flight: Callable[[], int], limit: Callable[[], int]
+            ) -> None:
+                limits.append(limit)
+
+        bench = Bench(snapshot(service(concurrency=adaptive)), Watching())
+        async with bench.dispatcher:
+            assert limits[-1]() == 6
+            while limits[-1]() > 3:
+                bench.clock.now += 1
+                for number in range(8):
+                    bench.broker.deliver(envelope(str(number)))
+                await settled()
+                while under_way := [c for c in bench.client.calls if not c.future.done()]:
+                    for call in under_way:
+                        call.answer(503)
+                    await settled()
+                bench.broker.replies.clear()
+                bench.client.calls.clear()
+
+            await bench.dispatcher.use(snapshot(service(**{"concurrency": adaptive, **changes})))
+
+            assert limits[-1]() == limit
+
     async def test_a_new_tier_is_consumed(self) -> None:
         """A tier that was added has its queue from then on."""
         bench = Bench(snapshot(service()))
@@ -263,18 +302,23 @@ async def test_a_lost_connection_is_heard_and_a_restored_one_too() -> None:
 
 
 async def test_listeners_can_look_at_what_is_in_flight() -> None:
-    """For each service, the listener is given a way to see how much is under way."""
+    """For each service, the listener is given a way to see how much is under way, and may be."""
     seen: dict[str, Callable[[], int]] = {}
+    limits: dict[str, Callable[[], int]] = {}
 
     class Watching(DispatcherListener):
-        def consuming(self, service: str, in_flight: Callable[[], int]) -> None:
+        def consuming(
+            self, service: str, in_flight: Callable[[], int], limit: Callable[[], int]
+        ) -> None:
             seen[service] = in_flight
+            limits[service] = limit
 
     bench = Bench(snapshot(service("users"), service("orders")), Watching())
     async with bench.dispatcher:
         bench.broker.deliver(envelope())
         await settled()
         assert {name: in_flight() for name, in_flight in seen.items()} == {"users": 1, "orders": 0}
+        assert {name: limit() for name, limit in limits.items()} == {"users": 2, "orders": 2}
         bench.client.calls[0].answer()
 
 

@@ -97,13 +97,22 @@ def test_in_flight_is_read_when_somebody_looks(
 ) -> None:
     """The gauge shows the present, without an update per message."""
     under_way = [1, 2, 3]
-    metrics.consuming("users", lambda: len(under_way))
+    metrics.consuming("users", lambda: len(under_way), lambda: 8)
     service = {"service": "users"}
     assert registry.get_sample_value("dispatcher_in_flight", service) == 3
+    assert registry.get_sample_value("dispatcher_concurrency_limit", service) == 8
 
     under_way.pop()
 
     assert registry.get_sample_value("dispatcher_in_flight", service) == 2
+
+
+def test_dropped_calls_are_counted(metrics: DispatcherMetrics, registry: CollectorRegistry) -> None:
+    """By service."""
+    metrics.dropped("users")
+
+    service = {"service": "users"}
+    assert registry.get_sample_value("dispatcher_calls_dropped_total", service) == 1
 
 
 def test_instances_are_shown_as_they_are_now(
