@@ -47,7 +47,7 @@ class Door:
         )
         self._router = Router(snapshot)
         self.store = EmbeddedStore(lambda: 0) if store is None else store
-        self.policy = RateLimiting(snapshot, self.store, Origins(()).client)
+        self.policy = RateLimiting(snapshot, self.store, Origins(()).accountable)
 
     async def ask(
         self,
@@ -333,7 +333,7 @@ async def test_where_the_client_is() -> None:
         return ip_address("198.51.100.7")
 
     door = Door(tiers={"FREE": {"requests_per_minute": 1}})
-    door.policy._client = client
+    door.policy._accountable = client
     assert await door.passes(ALICE, peer="10.0.0.1")
     assert not asked
     assert await door.passes(peer="10.0.0.1")
