@@ -24,7 +24,7 @@ from ingress.metrics import IngressListener, RequestFinished
 from ingress.origin import Origins
 from ingress.paths import split_target
 from ingress.policies.authentication import API_KEY_FIELD, DEFAULT_TIER, Authenticator
-from ingress.policies.authorization import authorize
+from ingress.policies.authorization import missing_rights
 from ingress.policies.cors import CorsPolicy, Preflight, cors_policy, read_preflight
 from ingress.policies.endpoint_limits import EndpointLimits
 from ingress.policies.guesses import GuardedAuthenticator, Guesses
@@ -182,12 +182,9 @@ class Pipeline:
             or await rules.guarded.authenticate(request, required=route.auth_required)
         )
         visit.tier = route.tier or (principal.tier if principal else DEFAULT_TIER)
-        if principal is not None:
-            try:
-                authorize(route.config, principal)
-            except Refused:
-                await rules.rate_limiting.check_session(principal)  # who has none is nobody here
-                raise
+        if principal is not None and (refusal := missing_rights(route.config, principal)):
+            await rules.rate_limiting.check_session(principal)  # a 401 goes before a 403
+            raise refusal
         if rules.rate_limiting.concerns(principal):
             visit.limits = await rules.rate_limiting.check(request, path, route, principal)
         headers = rules.forwarding.request_headers(request, principal, visit.request_id)
