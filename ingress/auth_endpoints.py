@@ -190,10 +190,10 @@ class AuthEndpoints:
 
     async def _caller(self, request: Request, path: str) -> Principal:
         caller = request.principal or await self._authenticator.authenticate(request, required=True)
-        await self._limits.check_caller(request, path, caller)
         session = self._sessions.of(caller)
         if caller is None or session is None:
             detail = "This is for tokens of /auth/token: the caller has no session here."
             raise Refused(ProblemType.FORBIDDEN, detail)
         await self._store.check((), session=session)  # raises unless it lasts
+        await self._limits.check_caller(request, path, caller)
         return caller
