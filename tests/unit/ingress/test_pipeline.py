@@ -469,13 +469,14 @@ async def test_a_session_that_was_ended_is_ended_at_once(gateway: Gateway) -> No
 
 
 async def test_a_client_that_was_taken_out_is_out_at_once(gateway: Gateway) -> None:
-    """With the configuration that does not have it any more; back again, it is back."""
+    """With the configuration that has it no more, or another secret; back again, it is back."""
     alice = {"id": "alice", "secret_hash": sha256(b"x").hexdigest()}
     gateway.pipeline.use(snapshot(clients=[alice]))
     headers = await token(gateway)
     assert (await gateway.get("/users/7", headers)).status == 200
-    gateway.pipeline.use(snapshot(clients=[{**alice, "id": "bob"}]))
-    assert (await gateway.get("/users/7", headers)).status == 401
+    for change in ({"id": "bob"}, {"secret_hash": sha256(b"new").hexdigest()}):
+        gateway.pipeline.use(snapshot(clients=[{**alice, **change}]))
+        assert (await gateway.get("/users/7", headers)).status == 401
     gateway.pipeline.use(snapshot(clients=[alice]))
     assert (await gateway.get("/users/7", headers)).status == 200
 
