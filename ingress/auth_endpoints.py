@@ -1,16 +1,20 @@
 """The token endpoints: what is asked under /auth/, and who may ask how often."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from math import ceil
 
-from broker.messages import Headers, Principal
+from broker.messages import Principal
 from broker.problems import ProblemType
 from config.models import Client
-from ingress.addresses import Address
-from ingress.identity.session_store import NoSession, SessionsUnavailable
-from ingress.identity.sessions import InvalidGrant, InvalidScope, Sessions, Tokens
-from ingress.limits.allowance import Allowance, Charge, Store, StoreUnavailable
-from ingress.limits.keys import address_identity, key
+from ingress.identity.auth_listener import AuthListener
+from ingress.identity.session_store import NoSession, SessionsUnavailable, TooManySessions
+from ingress.identity.sessions import (
+    InvalidGrant,
+    InvalidScope,
+    Sessions,
+    Tokens,
+    principal_of,
+)
+from ingress.limits.allowance import Store, StoreUnavailable
 from ingress.oauth import (
     NOT_STORED,
     OAuthError,
@@ -21,37 +25,42 @@ from ingress.oauth import (
     read_form,
     read_scope,
     tokens_response,
+    too_many_sessions,
     unavailable,
 )
-from ingress.policies.authentication import Authenticator, session_refusal
+from ingress.policies.authentication import session_refusal
+from ingress.policies.endpoint_limits import EndpointLimits
+from ingress.policies.guesses import GuardedAuthenticator, Guesses
 from ingress.problems import Refused
 from ingress.request import Request, Response
 
 ENDPOINTS = "/auth/"
 _SESSIONS = "/auth/sessions/"
-# Failed authentications of an address: 30 at once, and then 10 a minute. Who succeeds is counted
-# under the other, at no cost: it has room as long as one more failure would have. So guesses gain
-# nothing by being many at a time, and who guesses right too late does not hear of it.
-_FAILURE = Allowance(b'"auth"', 10, 20, "closed")
-_SUCCESS = Allowance(b'"auth"', 10, 19, "closed")
 
 _Handler = Callable[[Request, str], Awaitable[Response]]
 
 
 class AuthEndpoints:
-    """Answers requests for tokens and sessions; ``client`` tells the address of who asks."""
+    """Answers requests for tokens and sessions.
+
+    ``guesses`` are those of clients' secrets; ``store`` is where the sessions are.
+    """
 
     def __init__(
         self,
         sessions: Sessions,
-        authenticator: Authenticator,
+        authenticator: GuardedAuthenticator,
         store: Store,
-        client: Callable[[str, Headers], Address | None],
+        guesses: Guesses,
+        limits: EndpointLimits,
+        listener: AuthListener,
     ) -> None:
         self._sessions = sessions
         self._authenticator = authenticator
         self._store = store
-        self._client_address = client
+        self._guesses = guesses
+        self._limits = limits
+        self._listener = listener
         self._handlers: Mapping[str, Mapping[str, _Handler]] = {
             "/auth/token": {"POST": self._token},
             "/auth/refresh": {"POST": self._token},
@@ -90,9 +99,22 @@ class AuthEndpoints:
     # --- for clients: RFC 6749 ------------------------------------------------------------------
 
     async def _token(self, request: Request, path: str) -> Response:
+        try:
+            return await self._tokens(request, path)
+        except TooManySessions as error:
+            self._listener.tokens_asked("too_many_sessions")
+            raise too_many_sessions(error.wait) from None
+        except OAuthError as error:
+            self._listener.tokens_asked(error.code)
+            raise
+        except Refused as refusal:
+            self._listener.tokens_asked(refusal.problem_type.slug)
+            raise
+
+    async def _tokens(self, request: Request, path: str) -> Response:
         form = await read_form(request)
         try:
-            client = await self._client(request, form)
+            client = await self._client(request, path, form)
             return tokens_response(await self._grant(client, form, path))
         except SessionsUnavailable:
             description = "Sessions can't be kept at the moment."
@@ -104,12 +126,19 @@ class AuthEndpoints:
             description = "The refresh token is not good, or no longer."
             raise OAuthError("invalid_grant", description) from None
 
-    async def _client(self, request: Request, form: Mapping[str, str]) -> Client:
+    async def _client(self, request: Request, path: str, form: Mapping[str, str]) -> Client:
+        clients = self._sessions.clients
         credentials = read_credentials(request.headers, form)
-        client = None
-        if credentials is not None:
-            client = self._sessions.clients.authenticate(credentials)
-        await self._count(request, failed=client is None)
+        client = None if credentials is None else clients.authenticate(credentials)
+        try:
+            if client is None:
+                await self._guesses.failed(request, clients.described(credentials))
+            else:
+                await self._guesses.passed(request)
+        except StoreUnavailable:
+            raise SessionsUnavailable from None
+        caller = None if client is None else principal_of(client)
+        await self._limits.check_caller(request, path, caller)
         if client is None:
             raise invalid_client()
         return client
@@ -122,20 +151,24 @@ class AuthEndpoints:
         if grant == "refresh_token":
             if (refresh_token := form.get("refresh_token")) is None:
                 raise invalid_request("refresh_token is missing.")
-            return await self._sessions.renew(client, refresh_token, read_scope(form))
+            tokens = await self._sessions.renew(client, refresh_token, read_scope(form))
+            self._listener.tokens_asked("renewed")
+            return tokens
         if grant == "client_credentials" and not only_refresh:
-            return await self._sessions.open(client, read_scope(form))
+            tokens = await self._sessions.open(client, read_scope(form))
+            self._listener.tokens_asked("opened")
+            return tokens
         raise OAuthError("unsupported_grant_type", "This endpoint has other grant types.")
 
     # --- for callers with a token of a session --------------------------------------------------
 
     async def _logout(self, request: Request, path: str) -> Response:
-        caller = await self._caller(request)
+        caller = await self._caller(request, path)
         await self._sessions.end(caller, str(caller.session))
         return Response(204, NOT_STORED)
 
     async def _list(self, request: Request, path: str) -> Response:
-        caller = await self._caller(request)
+        caller = await self._caller(request, path)
         listed = [
             {
                 "id": session.id,
@@ -150,39 +183,17 @@ class AuthEndpoints:
         return json_response({"sessions": listed})
 
     async def _end(self, request: Request, path: str) -> Response:
-        caller = await self._caller(request)
+        caller = await self._caller(request, path)
         if not await self._sessions.end(caller, path.removeprefix(_SESSIONS)):
             raise Refused(ProblemType.NO_ROUTE, "There is no such session.")
         return Response(204, NOT_STORED)
 
-    async def _caller(self, request: Request) -> Principal:
-        try:
-            caller = request.principal or await self._authenticator.authenticate(
-                request.headers, required=True
-            )
-        except Refused as refusal:
-            if refusal.problem_type is ProblemType.UNAUTHORIZED:
-                await self._count(request, failed=True)
-            raise
+    async def _caller(self, request: Request, path: str) -> Principal:
+        caller = request.principal or await self._authenticator.authenticate(request, required=True)
         session = self._sessions.of(caller)
         if caller is None or session is None:
             detail = "This is for tokens of /auth/token: the caller has no session here."
             raise Refused(ProblemType.FORBIDDEN, detail)
         await self._store.check((), session=session)  # raises unless it lasts
+        await self._limits.check_caller(request, path, caller)
         return caller
-
-    # --- how often ------------------------------------------------------------------------------
-
-    async def _count(self, request: Request, *, failed: bool) -> None:
-        """Count an authentication. Raises Refused (429), SessionsUnavailable."""
-        address = address_identity(self._client_address(request.peer, request.raw_headers))
-        charge = Charge(key(address, address, "auth"), _FAILURE if failed else _SUCCESS)
-        cost = 1 if failed else 0
-        try:
-            outcome = await self._store.check([charge], cost)
-        except StoreUnavailable:
-            raise SessionsUnavailable from None
-        if not outcome.allowed:
-            detail = "There were too many failed authentications from this address."
-            wait = ceil(outcome.retry_after(cost))
-            raise Refused(ProblemType.RATE_LIMITED, detail, retry_after=wait)

@@ -30,8 +30,8 @@ def node_address(node: str) -> Address | None:
     return parse_address((match[1] or match[2]) if match else node)
 
 
-def forwarded_nodes(headers: Headers) -> list[list[str]]:
-    """The nodes that each of the two fields names, where it is there.
+def forwarded_nodes(headers: Headers) -> dict[str, list[str]]:
+    """The nodes that each of the two fields names, where it is there, by its name.
 
     A field that breaks its own grammar names a single node that has no address.
     """
@@ -43,11 +43,11 @@ def forwarded_nodes(headers: Headers) -> list[list[str]]:
                 by_commas.append(value)
             case b"forwarded":
                 elements.append(value)
-    found = []
+    found = {}
     if by_commas:
-        found.append(_listed(_joined(by_commas)))
+        found["X-Forwarded-For"] = _listed(_joined(by_commas))
     if elements:
-        found.append(_described(_joined(elements)))
+        found["Forwarded"] = _described(_joined(elements))
     return found
 
 

@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from broker.contract import Published
 from ingress.exchange import ExchangeListener
+from ingress.identity.auth_listener import AuthListener, Credential
 from ingress.limits.shared import LimitListener
 from ingress.policies.validation import ValidationListener
 
@@ -35,7 +36,7 @@ class RequestFinished(msgspec.Struct, frozen=True, gc=False):
     problem: str
 
 
-class IngressListener(ExchangeListener, LimitListener, ValidationListener):
+class IngressListener(ExchangeListener, LimitListener, ValidationListener, AuthListener):
     """Hears what happens to requests; metrics override what they count."""
 
     def request_finished(self, event: RequestFinished) -> None:
@@ -89,6 +90,29 @@ class IngressMetrics(IngressListener):
             ["result"],
             registry=registry,
         )
+        self._tokens_asked = Counter(
+            "ingress_token_requests",
+            "Requests for tokens at /auth/token and /auth/refresh: opened, renewed, or the error.",
+            ["result"],
+            registry=registry,
+        )
+        self._failed = Counter(
+            "ingress_authentication_failures",
+            "Secrets of clients, and keys and tokens of callers, that nobody gave out.",
+            ["credential", "result"],
+            registry=registry,
+        )
+        self._reused = Counter(
+            "ingress_refresh_tokens_reused",
+            "Refresh tokens that were used twice, which ended their sessions.",
+            registry=registry,
+        )
+        self._sessions_ended = Counter(
+            "ingress_sessions_ended",
+            "Sessions that ended before their time: by their client, by reuse, to make room.",
+            ["reason"],
+            registry=registry,
+        )
         self._pending = Gauge(
             "ingress_pending", "Requests that wait for their answers.", registry=registry
         )
@@ -138,6 +162,22 @@ class IngressMetrics(IngressListener):
     def keys_fetched(self, good: bool) -> None:
         """Count it by how it ended."""
         self._key_fetches.labels("good" if good else "failed").inc()
+
+    def tokens_asked(self, result: str) -> None:
+        """Count it by how it ended."""
+        self._tokens_asked.labels(result).inc()
+
+    def authentication_failed(self, credential: Credential, limited: bool) -> None:
+        """Count it, apart where it was refused unheard."""
+        self._failed.labels(credential, "limited" if limited else "refused").inc()
+
+    def refresh_token_reused(self) -> None:
+        """Count it."""
+        self._reused.inc()
+
+    def session_ended(self, reason: str) -> None:
+        """Count it by what ended it."""
+        self._sessions_ended.labels(reason).inc()
 
     def not_accepted(self, result: Published) -> None:
         """Count it by how publishing ended."""

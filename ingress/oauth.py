@@ -5,6 +5,7 @@ No credential, nor any part of one, ever shows in an error.
 
 from base64 import b64decode
 from collections.abc import Mapping
+from math import ceil
 from urllib.parse import parse_qsl, unquote_plus
 
 import msgspec
@@ -41,7 +42,9 @@ class OAuthError(Exception):
     def response(self) -> Response:
         """The answer."""
         page = {"error": self.code, "error_description": self.description}
-        return json_response(page, self.status, self.headers)
+        response = json_response(page, self.status, self.headers)
+        response.problem = self.code
+        return response
 
 
 def invalid_request(description: str) -> OAuthError:
@@ -58,6 +61,15 @@ def invalid_client() -> OAuthError:
 def unavailable(description: str) -> OAuthError:
     """The gateway can't tell now; a code of section 4.1.2.1, as 5.2 has none for it."""
     return OAuthError("temporarily_unavailable", description, 503, ((b"Retry-After", b"1"),))
+
+
+def too_many_sessions(wait: float) -> OAuthError:
+    """As many logins as a client may have are in use; ``wait`` is seconds."""
+    description = (
+        "All sessions that this client may have are in use: keep tokens until they expire."
+    )
+    headers = ((b"Retry-After", b"%d" % max(1, ceil(wait))),)
+    return OAuthError("temporarily_unavailable", description, 429, headers)
 
 
 def json_response(page: object, status: int = 200, headers: Headers = ()) -> Response:

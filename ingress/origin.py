@@ -19,6 +19,7 @@ from ingress.problems import Refused
 
 _CACHE_SIZE = 4096
 _LONGEST_NODE = 64  # characters; longer ones are not remembered
+_BOTH = ""
 _VIA = (b"Via", b"1.1 api-gateway")
 _is_host = re.compile(r"[A-Za-z0-9._~:%!$&'()*+,;=\[\]-]{0,300}").fullmatch
 
@@ -61,6 +62,7 @@ class Origins:
         self._proxies = Networks(() if isinstance(trusted_proxies, int) else trusted_proxies)
         self._known: dict[tuple[str, str, str], Origin] = {}
         self._hops: dict[str, _Hop] = {}
+        self._writes: dict[str, str] = {}  # by peer: the field that came without the other
 
     def of(self, peer: str, scheme: str, host: str) -> Origin:
         """The origin of a request; its Host field may be empty. Raises Refused (400)."""
@@ -84,9 +86,51 @@ class Origins:
         hop = self._hop(peer)
         if not hop.trusted:
             return hop.address
-        nearest, *others = forwarded_nodes(headers) or [[]]
+        nearest, *others = forwarded_nodes(headers).values() or [[]]
         client = self._walk(hop, nearest)
         return client if all(self._walk(hop, nodes) == client for nodes in others) else None
+
+    def accountable(self, peer: str, headers: Headers) -> Address | None:
+        """The address that a request is counted under; None only for a peer that has none.
+
+        It is the client's where that is sure. Else it is the last one on the way that is, so that
+        nobody gets a second allowance by a field or a node that can't be believed. Where the two
+        fields tell of different clients, the one counts that this peer writes: a proxy writes it
+        on every request, so the other came alone from it never. Until that is known, and where
+        both have come alone, the peer itself is counted.
+        """
+        hop = self._hop(peer)
+        if not hop.trusted:
+            return hop.address
+        lists = forwarded_nodes(headers)
+        sure = {field: self._last_sure(hop, nodes) for field, nodes in lists.items()}
+        if len(sure) == 1:
+            self._learn(peer, *sure)
+        addresses = set(sure.values())
+        if len(addresses) == 1:
+            return addresses.pop()
+        return sure.get(self._writes.get(peer, _BOTH), hop.address)
+
+    def _last_sure(self, hop: _Hop, nodes: list[str]) -> Address | None:
+        if self._depth is not None:
+            if len(nodes) < self._depth:
+                return hop.address
+            nodes = nodes[: self._depth]
+        for node in nodes:
+            if self._depth is None and not hop.trusted:
+                break
+            further = self._hop(node)
+            if further.address is None:
+                break
+            hop = further
+        return hop.address
+
+    def _learn(self, peer: str, field: str) -> None:
+        """A field came without the other, which this peer then does not write."""
+        if len(self._writes) >= _CACHE_SIZE:
+            self._writes.clear()
+        if len(peer) <= _LONGEST_NODE and self._writes.setdefault(peer, field) != field:
+            self._writes[peer] = _BOTH
 
     def _walk(self, hop: _Hop, nodes: list[str]) -> Address | None:
         if self._depth is not None:

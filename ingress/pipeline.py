@@ -24,8 +24,10 @@ from ingress.metrics import IngressListener, RequestFinished
 from ingress.origin import Origins
 from ingress.paths import split_target
 from ingress.policies.authentication import API_KEY_FIELD, DEFAULT_TIER, Authenticator
-from ingress.policies.authorization import authorize
+from ingress.policies.authorization import missing_rights
 from ingress.policies.cors import CorsPolicy, Preflight, cors_policy, read_preflight
+from ingress.policies.endpoint_limits import EndpointLimits
+from ingress.policies.guesses import GuardedAuthenticator, Guesses
 from ingress.policies.ip_filter import IpFilter, ip_filter
 from ingress.policies.rate_limiting import RateLimiting
 from ingress.problems import PAGES, Refused, problem_page
@@ -49,6 +51,7 @@ class _Rules:
         identity: Identity,
         clock: Callable[[], float],
         limits: Store,
+        listener: IngressListener,
     ) -> None:
         options = snapshot.options
         self.version = snapshot.version
@@ -61,12 +64,18 @@ class _Rules:
         self.forwarding = Forwarding(self.origins, withheld)
         self.ip_filter = ip_filter(options.ip_filter)
         self.cors = cors_policy(options.cors)
-        self.rate_limiting = RateLimiting(snapshot, limits, self.origins.client)
+        client = self.origins.accountable
+        self.rate_limiting = RateLimiting(snapshot, limits, client)
+        self.endpoint_limits = EndpointLimits(options, limits, client)
+        guesses = Guesses("caller", limits, client, listener)
+        self.guarded = GuardedAuthenticator(self.authenticator, guesses)
         sessions = identity.sessions(options.auth, limits.sessions, clock)
         self.auth_endpoints: AuthEndpoints | None = None
         if sessions is not None:
-            parts = (sessions, self.authenticator, limits, self.origins.client)
-            self.auth_endpoints = AuthEndpoints(*parts)
+            of_clients = Guesses("client", limits, client, listener, "closed")
+            self.auth_endpoints = AuthEndpoints(
+                sessions, self.guarded, limits, of_clients, self.endpoint_limits, listener
+            )
 
 
 @dataclass(slots=True, eq=False)
@@ -112,7 +121,7 @@ class Pipeline:
 
     def use(self, snapshot: Snapshot) -> None:
         """From the next request on, serve under this snapshot."""
-        self._rules = _Rules(snapshot, self._identity, self._clock, self._limits)
+        self._rules = _Rules(snapshot, self._identity, self._clock, self._limits, self._listener)
 
     async def handle(self, request: Request) -> Response:
         """The one response to a request, whatever happens. Raises nothing but CancelledError."""
@@ -149,7 +158,7 @@ class Pipeline:
         if preflight is not None and (answer := self._permit(preflight, request, visit, path)):
             return answer
         if self._rules.auth_endpoints is not None and path.startswith(ENDPOINTS):
-            return await self._rules.auth_endpoints.answer(request, path, visit.request_id)
+            return await self._answer_client(self._rules.auth_endpoints, request, visit, path)
         if path.startswith(_RESERVED):
             raise Refused(ProblemType.NO_ROUTE, "There is nothing here.")
         if path.startswith(PAGES):
@@ -170,11 +179,12 @@ class Pipeline:
         principal = (
             request.principal
             or rules.authenticator.recall(request.headers)
-            or await rules.authenticator.authenticate(request.headers, required=route.auth_required)
+            or await rules.guarded.authenticate(request, required=route.auth_required)
         )
         visit.tier = route.tier or (principal.tier if principal else DEFAULT_TIER)
-        if principal is not None:
-            authorize(route.config, principal)
+        if principal is not None and (refusal := missing_rights(route.config, principal)):
+            await rules.rate_limiting.check_session(principal)  # a 401 goes before a 403
+            raise refusal
         if rules.rate_limiting.concerns(principal):
             visit.limits = await rules.rate_limiting.check(request, path, route, principal)
         headers = rules.forwarding.request_headers(request, principal, visit.request_id)
@@ -200,6 +210,15 @@ class Pipeline:
             retry_count=route.retry_count,
             config_version=rules.version,
         )
+
+    async def _answer_client(
+        self, endpoints: AuthEndpoints, request: Request, visit: _Visit, path: str
+    ) -> Response:
+        """At the token endpoints, within the operator's limits."""
+        visit.limits = await self._rules.endpoint_limits.check(request, path)
+        response = await endpoints.answer(request, path, visit.request_id)
+        visit.problem = response.problem
+        return response
 
     def _permit(
         self, preflight: Preflight, request: Request, visit: _Visit, path: str
@@ -246,17 +265,17 @@ class Pipeline:
             problem=visit.problem,
         )
         self._listener.request_finished(event)
-        _log_failure(event)
+        _log_failure(event, event.route or request.target.partition("?")[0])
 
 
-def _log_failure(event: RequestFinished) -> None:
+def _log_failure(event: RequestFinished, where: str) -> None:
     """A line for whoever comes with the id of a request that went wrong on this side."""
     fields = {"request_id": event.request_id}
     if event.status == CLIENT_LEFT:
-        log.info("%s: the client left after %.3f s", event.route, event.seconds, extra=fields)
+        log.info("%.200s: the client left after %.3f s", where, event.seconds, extra=fields)
     elif event.status >= 500 and event.problem:
-        what = (event.route, event.status, event.problem, event.seconds)
-        log.warning("%s: %d %s after %.3f s", *what, extra=fields)
+        what = (where, event.status, event.problem, event.seconds)
+        log.warning("%.200s: %d %s after %.3f s", *what, extra=fields)
 
 
 def _check_address(filtered: IpFilter | None, origins: Origins, request: Request) -> None:

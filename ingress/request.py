@@ -39,10 +39,14 @@ class Request:
 
 @dataclass(slots=True, eq=False)
 class Response:
-    """What the client gets; ``headers`` lack only framing (Content-Length, Connection)."""
+    """What the client gets; ``headers`` lack only framing (Content-Length, Connection).
+
+    ``problem`` is for metrics and logs: what it tells of, if that is an error with a name.
+    """
 
     status: int
     headers: Headers
     body: bytes = b""
     reason: bytes = b""
     close: bool = False
+    problem: str = ""

@@ -5,6 +5,8 @@ import msgspec
 from config.models import Auth
 from ingress.identity.jws import InvalidToken
 
+GENERATION = "gws"  # a claim that only this gateway makes
+
 
 class Claims(msgspec.Struct, kw_only=True):
     """Under names of our own; times in Unix seconds."""
@@ -20,6 +22,7 @@ class Claims(msgspec.Struct, kw_only=True):
     scope: str = ""
     customer: str | None = None
     sid: str | None = None
+    generation: object = None  # of a secret: see ingress.identity.clients
 
 
 class ClaimsReader:
@@ -31,6 +34,7 @@ class ClaimsReader:
             "tier": auth.tier_claim,
             "roles": auth.roles_claim,
             "customer": auth.customer_claim,
+            "generation": GENERATION,
         }
 
     def read(self, payload: bytes, now: float) -> Claims:

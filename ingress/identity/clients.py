@@ -1,5 +1,6 @@
 """Machines that may fetch tokens, and the secrets by which they are known."""
 
+from base64 import urlsafe_b64encode
 from collections.abc import Sequence
 from hashlib import sha256
 from hmac import compare_digest
@@ -8,6 +9,7 @@ from typing import NamedTuple
 from config.models import Client
 
 _OF_NOBODY = bytes(32)
+_GENERATION = 6  # bytes; no padding
 
 
 class Credentials(NamedTuple):
@@ -20,6 +22,11 @@ class Credentials(NamedTuple):
 def hashed_secret(secret: str) -> bytes:
     """A fast hash will do, as secrets are long and random, unlike passwords."""
     return sha256(secret.encode(errors="surrogatepass")).digest()
+
+
+def generation(client: Client) -> str:
+    """A name for the secret that a client has now; tokens that came by another one have another."""
+    return urlsafe_b64encode(sha256(client.secret_hash.encode()).digest()[:_GENERATION]).decode()
 
 
 class Clients:
@@ -35,3 +42,9 @@ class Clients:
         if not compare_digest(hashed_secret(given.secret), expected):
             return None
         return self._clients.get(given.id)
+
+    def described(self, given: Credentials | None) -> str:
+        """For the log: which client that is, if there is one of that id."""
+        if given is None or given.id not in self._clients:
+            return "an unknown client"
+        return f"client {given.id}"

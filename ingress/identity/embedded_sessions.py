@@ -5,6 +5,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hmac import compare_digest
+from itertools import islice
 
 from ingress.identity.session_store import (
     MOST_SESSIONS,
@@ -13,6 +14,7 @@ from ingress.identity.session_store import (
     SessionOwner,
     SessionRef,
     TokenReused,
+    TooManySessions,
 )
 
 
@@ -45,16 +47,26 @@ class EmbeddedSessions:
         """Whether it lasts."""
         return self._find(session) is not None
 
-    async def open(self, session: SessionRef, digest: bytes, scopes: Sequence[str]) -> None:
-        """Begin one."""
+    async def open(
+        self, session: SessionRef, digest: bytes, scopes: Sequence[str], in_use: float = 0.0
+    ) -> int:
+        """Begin one; how many others it ended before their time. Raises TooManySessions."""
         now = self._clock()
         over = now - session.owner.ttl
         self._forget_owners(over)
         sessions = self._owners.setdefault(session.owner.key, OrderedDict())
-        while sessions and (len(sessions) >= self._most or _first(sessions).renewed <= over):
+        while sessions and _first(sessions).renewed <= over:
+            sessions.popitem(last=False)
+        beyond = max(0, len(sessions) + 1 - self._most)
+        if beyond:
+            last = next(islice(sessions.values(), beyond - 1, None))
+            if (wait := last.renewed + in_use - now) > 0:
+                raise TooManySessions(wait)
+        for _ in range(beyond):
             sessions.popitem(last=False)
         sessions[session.id] = _Kept(digest, tuple(scopes), now, now)
         self._owners.move_to_end(session.owner.key)
+        return beyond
 
     async def scopes(self, session: SessionRef) -> tuple[str, ...]:
         """What it was opened for. Raises SessionOver."""

@@ -92,7 +92,7 @@ class Identity:
         """
         if not self._secret or not auth.clients or signing_algorithm(auth) is None:
             return None
-        return Sessions(auth, self._secret, store, clock=clock)
+        return Sessions(auth, self._secret, store, clock=clock, listener=self._listener)
 
     def _at_hand(self, auth: Auth, pems: Iterable[bytes]) -> Iterator[Key]:
         if self._secret:

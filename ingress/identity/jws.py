@@ -19,6 +19,10 @@ class InvalidToken(Exception):
     """A token is not in order. The message is for its sender, and has no part of the token."""
 
 
+class BadSignature(InvalidToken):
+    """Nothing shows that it was ever given out by anybody."""
+
+
 class Signed(msgspec.Struct, frozen=True):
     """What is signed, by what, and how; ``kid`` is nothing but a name to look a key up by."""
 
@@ -58,9 +62,9 @@ def parse(token: str) -> Signed:
     return Signed(header.alg, header.kid, signed, _decoded(payload), _decoded(signature))
 
 
-def malformed() -> InvalidToken:
+def malformed() -> BadSignature:
     """The same words for a bad form and a bad signature: a forger learns nothing from them."""
-    return InvalidToken("The token is malformed, or its signature is not valid.")
+    return BadSignature("The token is malformed, or its signature is not valid.")
 
 
 def _decoded(segment: str) -> bytes:

@@ -17,6 +17,7 @@ from ingress.identity.session_store import (
     SessionRef,
     SessionsUnavailable,
     TokenReused,
+    TooManySessions,
 )
 from ingress.redis_link import RedisLink, RedisUnavailable, Script, pack
 
@@ -35,14 +36,20 @@ redis.call('PEXPIRE', KEYS[1], ttl / 1000)
 redis.call('PEXPIRE', KEYS[2], ttl / 1000)
 """
 
-# ARGV: and the digest, the scopes, how many sessions there may be. Those that are over make room,
-# and beyond them the oldest.
+# ARGV: and the digest, the scopes, how many sessions there may be, and for how long after its last
+# renewal one is in use. Those that are over make room, and beyond them the oldest. Returns how many
+# went before their time; or, with nothing changed, minus the time until one of those is not in use.
 _OPEN = Script(
     _NOW
     + """
 local over = redis.call('ZCOUNT', KEYS[1], '-inf', now - ttl)
 local beyond = redis.call('ZCARD', KEYS[1]) + 1 - ARGV[5]
 local drop = math.max(over, beyond)
+if beyond > over then
+  local last = redis.call('ZRANGE', KEYS[1], drop - 1, drop - 1, 'WITHSCORES')
+  local wait = last[2] + ARGV[6] - now
+  if wait > 0 then return -math.ceil(wait) end
+end
 if drop > 0 then
   local ids = redis.call('ZRANGE', KEYS[1], 0, drop - 1)
   redis.call('ZREM', KEYS[1], unpack(ids))
@@ -52,7 +59,7 @@ redis.call('ZADD', KEYS[1], now, ARGV[2])
 redis.call('HSET', KEYS[2], ARGV[2], ARGV[3] .. struct.pack('>d', now) .. ARGV[4])
 """
     + _KEEP
-    + "return 1"
+    + "return math.max(0, beyond - over)"
 )
 
 # ARGV: and the digest that was used, and the one that takes its place. Returns the record; 0 if the
@@ -105,10 +112,19 @@ class RedisSessions:
         self._link = link
         self._most = most
 
-    async def open(self, session: SessionRef, digest: bytes, scopes: Sequence[str]) -> None:
-        """Begin one. Raises SessionsUnavailable."""
-        what = (digest, " ".join(scopes).encode(), b"%d" % self._most)
-        await self._run(_OPEN, session.owner, session.id, *what)
+    async def open(
+        self, session: SessionRef, digest: bytes, scopes: Sequence[str], in_use: float = 0.0
+    ) -> int:
+        """Begin one; how many others it ended before their time.
+
+        Raises TooManySessions, SessionsUnavailable.
+        """
+        bounds = (b"%d" % self._most, b"%d" % (in_use * _SECOND))
+        what = (digest, " ".join(scopes).encode(), *bounds)
+        ended: int = await self._run(_OPEN, session.owner, session.id, *what)
+        if ended < 0:
+            raise TooManySessions(-ended / _SECOND)
+        return ended
 
     async def scopes(self, session: SessionRef) -> tuple[str, ...]:
         """What it was opened for. Raises SessionOver, SessionsUnavailable."""

@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 from broker.messages import Principal
 from ingress.limits.keys import home_of, identity
 
-MOST_SESSIONS = 1000  # of a subject; a new one ends that which was not renewed for longest
+MOST_SESSIONS = 1000  # of a subject; beyond them the one that was not renewed for longest goes
 PREFIX = "gws_"
 _is_id = re.compile(PREFIX + r"[A-Za-z0-9_-]{22}").fullmatch
 
@@ -59,11 +59,26 @@ class SessionsUnavailable(NoSession):
     """Nothing can be said at the moment; what was to be done may have been done."""
 
 
+class TooManySessions(Exception):
+    """Another one would end one that is in use; ``wait`` is the seconds until one is not."""
+
+    def __init__(self, wait: float) -> None:
+        super().__init__(wait)
+        self.wait = wait
+
+
 class SessionStore(Protocol):
     """Keeps sessions. All methods raise SessionsUnavailable."""
 
-    async def open(self, session: SessionRef, digest: bytes, scopes: Sequence[str]) -> None:
-        """Begin one; ``digest`` is that of its refresh token (32 bytes)."""
+    async def open(
+        self, session: SessionRef, digest: bytes, scopes: Sequence[str], in_use: float = 0.0
+    ) -> int:
+        """Begin one; ``digest`` is that of its refresh token (32 bytes).
+
+        Where an owner has as many as it may have, those go that were not renewed for longest; how
+        many those are that would have lasted. Raises TooManySessions, and begins none, if one of
+        them was renewed less than ``in_use`` seconds ago.
+        """
 
     async def scopes(self, session: SessionRef) -> tuple[str, ...]:
         """What it was opened for. Raises SessionOver where nothing is known of it."""

@@ -15,7 +15,8 @@ from hashlib import sha256
 
 from broker.messages import Principal
 from config.models import Auth, Client
-from ingress.identity.clients import Clients
+from ingress.identity.auth_listener import AuthListener
+from ingress.identity.clients import Clients, generation
 from ingress.identity.session_store import (
     PREFIX,
     Session,
@@ -24,6 +25,7 @@ from ingress.identity.session_store import (
     SessionRef,
     SessionStore,
     TokenReused,
+    TooManySessions,
     is_session_id,
     owner_of,
     session_of,
@@ -70,6 +72,7 @@ class Sessions:
         *,
         clock: Callable[[], float] = time.time,
         random: Callable[[int], bytes] = secrets.token_bytes,
+        listener: AuthListener | None = None,
     ) -> None:
         self.clients = Clients(auth.clients)
         self._auth = auth
@@ -77,13 +80,28 @@ class Sessions:
         self._store = store
         self._clock = clock
         self._random = random
+        self._listener = listener or AuthListener()
 
     async def open(self, client: Client, asked: Collection[str] | None) -> Tokens:
-        """Begin a session, for these scopes or, by default, all. Raises InvalidScope."""
+        """Begin a session, for these scopes or, by default, all.
+
+        Raises InvalidScope; TooManySessions where none has an access token that is over.
+        """
         scopes = _narrowed(client.scopes, asked)
         name = PREFIX + self._text(_ID_BYTES)
         refresh_token = self._refresh_token(name)
-        await self._store.open(self._session(client, name), _digest(refresh_token), scopes)
+        session, digest = self._session(client, name), _digest(refresh_token)
+        in_use = self._access_ttl + self._auth.leeway
+        try:
+            ended = await self._store.open(session, digest, scopes, in_use)
+        except TooManySessions:
+            log.warning(
+                "a login was refused: all the sessions that %s may have are in use", client.id
+            )
+            raise
+        for _ in range(ended):
+            log.warning("a session of %s was ended, though not over: it has too many", client.id)
+            self._listener.session_ended("room")
         return self._tokens(client, name, refresh_token, scopes)
 
     async def renew(self, client: Client, used: str, asked: Collection[str] | None) -> Tokens:
@@ -101,6 +119,8 @@ class Sessions:
                 _narrowed(_left(client, await self._store.scopes(session)), asked)
             scopes = await self._store.renew(session, _digest(used), _digest(refresh_token))
         except TokenReused:
+            self._listener.refresh_token_reused()
+            self._listener.session_ended("reuse")
             log.warning("a refresh token was used twice: session %s of %s ended", name, client.id)
             raise InvalidGrant from None
         except SessionOver:
@@ -120,7 +140,10 @@ class Sessions:
         """End one of the subject's own; whether it had such a one."""
         if not is_session_id(name):
             return False
-        return await self._store.end(SessionRef(self._owner(principal), name.encode()))
+        ended = await self._store.end(SessionRef(self._owner(principal), name.encode()))
+        if ended:
+            self._listener.session_ended("client")
+        return ended
 
     def ends(self, session: Session) -> float:
         """When it is over unless it is renewed, in Unix seconds."""
@@ -129,10 +152,20 @@ class Sessions:
     def _tokens(
         self, client: Client, name: str, refresh_token: str, scopes: tuple[str, ...]
     ) -> Tokens:
-        ttl = min(self._auth.access_ttl, self._auth.refresh_ttl)  # of no use when it is over
-        principal = _principal(client, scopes, name)
-        access_token = issue(principal, self._secret, self._auth, ttl=ttl, now=self._clock())
+        ttl = self._access_ttl
+        access_token = issue(
+            _principal(client, scopes, name),
+            self._secret,
+            self._auth,
+            ttl=ttl,
+            now=self._clock(),
+            generation=generation(client),
+        )
         return Tokens(access_token, ttl, refresh_token, scopes)
+
+    @property
+    def _access_ttl(self) -> int:
+        return min(self._auth.access_ttl, self._auth.refresh_ttl)  # of no use when it is over
 
     def _session(self, client: Client, name: str) -> SessionRef:
         return SessionRef(self._owner(_principal(client, (), name)), name.encode())
@@ -146,6 +179,11 @@ class Sessions:
 
     def _text(self, size: int) -> str:
         return urlsafe_b64encode(self._random(size)).rstrip(b"=").decode()
+
+
+def principal_of(client: Client) -> Principal:
+    """A client as a caller, before it has a session."""
+    return Principal(client.id, client.tier, client.roles, client.scopes, client.customer)
 
 
 def _principal(client: Client, scopes: tuple[str, ...], session: str) -> Principal:

@@ -6,6 +6,7 @@ import jwt
 
 from broker.messages import Principal
 from config.models import Auth
+from ingress.identity.claims import GENERATION
 from ingress.identity.keys import SYMMETRIC
 
 
@@ -14,11 +15,20 @@ def signing_algorithm(auth: Auth) -> str | None:
     return next((name for name in SYMMETRIC if name in auth.algorithms), None)
 
 
-def issue(principal: Principal, secret: str, auth: Auth, *, ttl: float, now: float) -> str:
+def issue(
+    principal: Principal,
+    secret: str,
+    auth: Auth,
+    *,
+    ttl: float,
+    now: float,
+    generation: str | None = None,
+) -> str:
     """A JWT (RFC 7519), valid from ``now`` (Unix seconds) for ``ttl`` seconds.
 
-    The names of its claims, its issuer and its audience are those that ``auth`` expects. Raises
-    ValueError where ``auth`` allows no algorithm for a secret.
+    The names of its claims, its issuer and its audience are those that ``auth`` expects;
+    ``generation`` names the secret of the client that it is for. Raises ValueError where ``auth``
+    allows no algorithm for a secret.
     """
     algorithm = signing_algorithm(auth)
     if algorithm is None:
@@ -30,6 +40,7 @@ def issue(principal: Principal, secret: str, auth: Auth, *, ttl: float, now: flo
         "scope": " ".join(principal.scopes),
         auth.customer_claim: principal.customer,
         "sid": principal.session,
+        GENERATION: generation,
         "iss": auth.issuer,
         "aud": auth.audience,
         "iat": int(now),

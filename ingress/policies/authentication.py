@@ -11,7 +11,8 @@ from broker.problems import ProblemType
 from config.models import Auth
 from ingress.identity.api_keys import ApiKeys
 from ingress.identity.claims import Claims, ClaimsReader
-from ingress.identity.jws import InvalidToken, Signed, malformed, parse
+from ingress.identity.clients import generation
+from ingress.identity.jws import BadSignature, InvalidToken, Signed, malformed, parse
 from ingress.identity.keyring import Keyring, KeysUnavailable
 from ingress.identity.keys import SYMMETRIC
 from ingress.identity.session_store import NoSession, SessionOver, is_session_id
@@ -20,6 +21,10 @@ from ingress.request import HeaderLookup
 
 DEFAULT_TIER = "FREE"
 API_KEY_FIELD = "X-API-Key"
+
+
+class NotGenuine(Refused):
+    """A 401 for a token or key that nobody has given out: it was forged, or guessed."""
 
 
 class Authenticator:
@@ -39,7 +44,7 @@ class Authenticator:
         self._leeway = auth.leeway
         self._claims = ClaimsReader(auth)
         self._api_keys = ApiKeys(auth.api_keys)
-        self._customers = {client.id: client.customer for client in auth.clients}
+        self._clients = {each.id: (each.customer, generation(each)) for each in auth.clients}
         self._tiers = frozenset(tiers)
         self._keyring = keyring
         self._verified = keyring.verified
@@ -73,6 +78,8 @@ class Authenticator:
     async def _bearer(self, authorization: str, token: str) -> Principal:
         try:
             return await self._verified_caller(authorization, token)
+        except BadSignature as error:
+            raise _challenge(str(error), "invalid_token", NotGenuine) from None
         except InvalidToken as error:
             raise _challenge(str(error), "invalid_token") from None
         except KeysUnavailable:
@@ -96,11 +103,11 @@ class Authenticator:
         """The session of this gateway under which it made the token, if it did.
 
         Those of other issuers are theirs to end. What public keys vouch for is never its own. A
-        client that is no more, or belongs to another customer now, has no sessions.
+        client that is no more, or has another customer or secret now, has no sessions.
         """
         if signed.alg not in SYMMETRIC or not is_session_id(claims.sid):
             return None
-        if self._customers.get(claims.sub, ...) != claims.customer:
+        if self._clients.get(claims.sub) != (claims.customer, claims.generation):
             raise _over()
         return claims.sid
 
@@ -120,7 +127,7 @@ class Authenticator:
     def _machine(self, key: str) -> Principal:
         caller = self._api_keys.caller(key)
         if caller is None:
-            raise _challenge("The API key is not known.")
+            raise _challenge("The API key is not known.", kind=NotGenuine)
         return caller
 
 
@@ -136,10 +143,10 @@ def _over() -> InvalidToken:
     return InvalidToken("The session of this token is over.")
 
 
-def _challenge(detail: str, error: str | None = None) -> Refused:
+def _challenge(detail: str, error: str | None = None, kind: type[Refused] = Refused) -> Refused:
     """A 401 with its challenge; without a token it has no error code (RFC 6750 section 3.1)."""
     challenge = 'Bearer realm="api-gateway"'
     if error is not None:
         challenge += f', error="{error}", error_description="{detail}"'
     headers = ((b"WWW-Authenticate", challenge.encode()),)
-    return Refused(ProblemType.UNAUTHORIZED, detail, headers=headers)
+    return kind(ProblemType.UNAUTHORIZED, detail, headers=headers)

@@ -8,15 +8,16 @@ from config.models import AnyOrAll, Route
 from ingress.problems import Refused
 
 
-def authorize(route: Route, principal: Principal) -> None:
-    """Let pass who has what the route demands. Raises Refused (403), naming what is missing."""
+def missing_rights(route: Route, principal: Principal) -> Refused | None:
+    """None for who has what the route demands, else the 403 that names what is missing."""
     if missing := _missing(route.roles, principal.roles):
-        raise _forbidden("role", missing, ())
+        return _forbidden("role", missing, ())
     if missing := _missing(route.scopes, principal.scopes):
         scope = " ".join(missing)
         # RFC 6750 section 3.1
         challenge = f'Bearer realm="api-gateway", error="insufficient_scope", scope="{scope}"'
-        raise _forbidden("scope", missing, ((b"WWW-Authenticate", challenge.encode()),))
+        return _forbidden("scope", missing, ((b"WWW-Authenticate", challenge.encode()),))
+    return None
 
 
 def _missing(demand: AnyOrAll | None, held: Collection[str]) -> list[str]:

@@ -10,7 +10,13 @@ import pytest_asyncio
 
 from ingress.identity.embedded_sessions import EmbeddedSessions
 from ingress.identity.redis_sessions import RedisSessions
-from ingress.identity.session_store import SessionOver, SessionOwner, SessionRef, TokenReused
+from ingress.identity.session_store import (
+    SessionOver,
+    SessionOwner,
+    SessionRef,
+    TokenReused,
+    TooManySessions,
+)
 from ingress.limits.allowance import Allowance, Charge, Store
 from ingress.limits.embedded import EmbeddedStore
 from ingress.limits.redis_store import RedisStore, open_link
@@ -156,6 +162,25 @@ async def test_sessions_of_an_owner_are_bounded(store: Store) -> None:
     await opened(store, whose, "new")
     assert not await lasts(store, second)
     assert set(await names(store, whose)) == {"0", "2", "3", "new"}
+
+
+async def test_sessions_in_use_make_no_room(store: Store) -> None:
+    """As long as all were renewed lately there is no room; the oldest tells when there is."""
+    whose = owner()
+    assert [await begun(store, whose, str(n)) for n in range(MOST)] == [0] * MOST
+    with pytest.raises(TooManySessions) as refused:
+        await begun(store, whose, "new")
+    assert 50 < refused.value.wait <= 60
+    assert await names(store, whose) == ["0", "1", "2", "3"]
+    assert await begun(store, whose, "new", in_use=0) == 1
+    assert await names(store, whose) == ["1", "2", "3", "new"]
+    shorter = whose._replace(ttl=0)
+    assert await begun(store, shorter, "newer") == 0
+
+
+async def begun(store: Store, whose: SessionOwner, name: str, in_use: float = 60) -> int:
+    """How many sessions went for a new one."""
+    return await store.sessions.open(SessionRef(whose, name.encode()), digest(name), (), in_use)
 
 
 async def test_limits_and_session_in_one(store: Store) -> None:

@@ -111,7 +111,8 @@ async def test_an_issuer_that_rotates_and_dies(tmp_path: Path) -> None:
     assert (before[0], before[1]["checks"]["keys"]) == (503, "missing")
     assert (after[0], after[1]["checks"]["keys"]) == (200, "fetched")
     assert (opened, forged) == (200, 401)
-    assert away == [200, 200, 401]
+    assert away[:2] == [200, 200]
+    assert away[2] in (401, 429)  # as there were many such tokens before
     assert still[0] == 200
     assert page['ingress_key_fetches_total{result="good"}'] >= 2
     assert page['ingress_key_fetches_total{result="failed"}'] >= 1
@@ -132,7 +133,8 @@ async def test_a_flood_of_unknown_names_reaches_the_issuer_once(tmp_path: Path) 
             opened = await client.status(good)
         cooldowns = 1 + int((time.monotonic() - began) / 10)
 
-    assert set(statuses) == {401}
+    assert set(statuses) == {401, 429}
+    assert 30 <= statuses.count(401) <= 30 + (time.monotonic() - began) / 6
     assert opened == 200
     assert issuer.asked <= 1 + cooldowns
 

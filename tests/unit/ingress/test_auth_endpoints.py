@@ -3,6 +3,8 @@
 import json
 import logging
 from base64 import b64encode
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -18,8 +20,11 @@ from ingress.identity.identity import Identity
 from ingress.identity.session_store import SessionsUnavailable
 from ingress.limits.allowance import Outcome, Store, StoreUnavailable
 from ingress.limits.embedded import EmbeddedStore
+from ingress.metrics import IngressListener
 from ingress.origin import Origins
 from ingress.policies.authentication import Authenticator
+from ingress.policies.endpoint_limits import EndpointLimits
+from ingress.policies.guesses import GuardedAuthenticator, Guesses
 from ingress.problems import Refused
 from ingress.request import Response
 from tests.unit.ingress.identity.signing import SECRET, Clock, bearer
@@ -32,21 +37,57 @@ OTHER = {"id": "other", "secret_hash": hashed_secret("x").hex()}
 FETCH = "grant_type=client_credentials"
 
 
+class Heard(IngressListener):
+    """What was told, each as a line."""
+
+    def __init__(self) -> None:
+        self.lines: Counter[str] = Counter()
+
+    def tokens_asked(self, result: str) -> None:
+        self.lines[result] += 1
+
+    def authentication_failed(self, credential: str, limited: bool) -> None:
+        self.lines[f"{credential} {'limited' if limited else 'refused'}"] += 1
+
+    def refresh_token_reused(self) -> None:
+        self.lines["reused"] += 1
+
+    def session_ended(self, reason: str) -> None:
+        self.lines[f"ended by {reason}"] += 1
+
+
 class Desk:
     """Token endpoints of two clients, with a clock of the test's own."""
 
-    def __init__(self, store: Store | None = None, **auth: Any) -> None:
+    def __init__(
+        self,
+        store: Store | None = None,
+        rules: Sequence[dict[str, Any]] = (),
+        most: int = 1000,
+        **auth: Any,
+    ) -> None:
         self.clock = Clock()
-        sessions = EmbeddedSessions(self.clock)
+        self.heard = Heard()
+        sessions = EmbeddedSessions(self.clock, most)
         embedded = EmbeddedStore(lambda: int(self.clock.now * 1_000_000), sessions=sessions)
         self.store = embedded if store is None else store
-        options = GatewayOptions.model_validate({"auth": {"clients": [CLIENT, OTHER], **auth}})
-        identity = Identity(SECRET)
+        options = GatewayOptions.model_validate(
+            {"auth": {"clients": [CLIENT, OTHER], **auth}, "rate_limits": rules}
+        )
+        identity = Identity(SECRET, listener=self.heard)
         keyring = identity.keyring(Snapshot((), {}, options=options))
         authenticator = Authenticator(options.auth, DEFAULT_TIERS, keyring, self.clock)
         issuing = identity.sessions(options.auth, self.store.sessions, self.clock)
         assert issuing is not None
-        self.endpoints = AuthEndpoints(issuing, authenticator, self.store, Origins(()).client)
+        parts = (self.store, Origins(()).accountable)
+        self.endpoints = AuthEndpoints(
+            issuing,
+            GuardedAuthenticator(authenticator, Guesses("caller", *parts, self.heard)),
+            self.store,
+            Guesses("client", *parts, self.heard, "closed"),
+            EndpointLimits(options, *parts),
+            self.heard,
+        )
 
     async def ask(
         self,
@@ -394,7 +435,141 @@ async def test_without_a_store() -> None:
             response = await away.form(path, f"{FETCH}&refresh_token=x", password)
             assert failure(response) == (503, "temporarily_unavailable")
             assert fields(response)[b"Retry-After"] == b"1"
-    for header in (by(tokens), (b"Authorization", b"Bearer x")):
-        response = await away.ask("GET", "/auth/sessions", header)
-        assert failure(response) == (503, "sessions-unavailable")
-        assert fields(response)[b"Retry-After"] == b"1"
+    response = await away.ask("GET", "/auth/sessions", by(tokens))
+    assert failure(response) == (503, "sessions-unavailable")
+    assert fields(response)[b"Retry-After"] == b"1"
+    forged = await away.ask("GET", "/auth/sessions", (b"Authorization", b"Bearer x"))
+    assert failure(forged) == (401, "unauthorized")
+
+
+# --- the operator's limits ------------------------------------------------------------------------
+
+
+def rule(key: str, **match: Any) -> dict[str, Any]:
+    """One login a minute."""
+    return {"name": "logins", "key": key, "match": match, "requests_per_minute": 1}
+
+
+async def test_rules_for_subjects() -> None:
+    """A client that is known is counted as itself, from wherever it comes; others by address."""
+    desk = Desk(rules=[rule("subject", path="/auth/token")])
+    first = await desk.form("/auth/token", FETCH)
+    assert first.status == 200
+    refused = await desk.form("/auth/token", FETCH, peer="192.0.2.2")
+    assert (failure(refused), fields(refused)[b"Retry-After"]) == ((429, "rate-limited"), b"60")
+    assert (await desk.form("/auth/token", FETCH, "x", name="other")).status == 200
+    assert (await desk.form("/auth/token", FETCH, "wrong")).status == 401
+    assert (await desk.form("/auth/token", FETCH, "wrong")).status == 429
+    assert (await desk.ask("GET", "/auth/sessions", by(page(first)))).status == 200
+
+
+async def test_rules_for_roles_and_customers() -> None:
+    """Who has a session is counted by what its token says; the rule is for no others."""
+    clients = [{**CLIENT, "roles": ["machine"], "customer": "acme"}, OTHER]
+    desk = Desk(rules=[rule("customer", roles=["machine"])], clients=clients)
+    tokens = await desk.fetch()
+    assert failure(await desk.ask("GET", "/auth/sessions", by(tokens))) == (429, "rate-limited")
+    others = await desk.fetch(name="other", password="x")
+    assert (await desk.ask("GET", "/auth/sessions", by(others))).status == 200
+    desk.clock.now += 60
+    assert (await desk.ask("GET", "/auth/sessions", by(tokens))).status == 200
+
+
+# --- how many -------------------------------------------------------------------------------------
+
+
+async def test_sessions_in_use_make_no_room(caplog: pytest.LogCaptureFixture) -> None:
+    """A login too many is refused until an access token has expired; what is in use goes on."""
+    desk = Desk(most=2, access_ttl=60, leeway=0)
+    first = await desk.fetch()
+    desk.clock.now += 20
+    second = await desk.fetch()
+    refused = await desk.form("/auth/token", FETCH)
+    assert failure(refused) == (429, "temporarily_unavailable")
+    assert fields(refused)[b"Retry-After"] == b"40"
+    assert "keep tokens" in page(refused)["error_description"]
+    for tokens in (first, second):
+        assert (await desk.ask("GET", "/auth/sessions", by(tokens))).status == 200
+    assert "all the sessions that billing may have are in use" in caplog.text
+    desk.clock.now += 40
+    third = await desk.fetch()
+    assert "a session of billing was ended" in caplog.text
+    for tokens in (second, third):
+        assert (await desk.ask("GET", "/auth/sessions", by(tokens))).status == 200
+    assert desk.heard.lines == {"opened": 3, "too_many_sessions": 1, "ended by room": 1}
+
+
+# --- what is told ---------------------------------------------------------------------------------
+
+
+async def test_what_operators_can_see(caplog: pytest.LogCaptureFixture) -> None:
+    """Logins by their results, failures, reuse and ends; the log names clients that there are."""
+    desk = Desk()
+    tokens, other = await desk.fetch(), await desk.fetch()
+    body = f"refresh_token={tokens['refresh_token']}"
+    await desk.form("/auth/refresh", body)
+    await desk.form("/auth/refresh", body)
+    await desk.ask("POST", "/auth/logout", by(other))
+    for _ in range(31):
+        failed = await desk.form("/auth/token", FETCH, "wrong")
+    assert failed.problem == ""
+    await desk.form("/auth/token", FETCH, peer="192.0.2.2", name="nobody\n")
+    await desk.ask("GET", "/auth/sessions", (b"Authorization", b"Bearer x"))
+    assert desk.heard.lines == {
+        "opened": 2,
+        "renewed": 1,
+        "invalid_grant": 1,
+        "invalid_client": 31,
+        "rate-limited": 1,
+        "client refused": 31,
+        "client limited": 1,
+        "caller refused": 1,
+        "reused": 1,
+        "ended by reuse": 1,
+        "ended by client": 1,
+    }
+    assert "authentication of client billing from 192.0.2.1: failed" in caplog.text
+    assert "authentication of an unknown client from 192.0.2.2: failed" in caplog.text
+    assert "nobody" not in caplog.text
+    assert "wrong" not in caplog.text
+
+
+async def test_errors_have_names_for_metrics() -> None:
+    """Those of OAuth their codes."""
+    response = await Desk().form("/auth/token", FETCH, "wrong")
+    assert response.problem == "invalid_client"
+
+
+async def test_guesses_are_counted_apart() -> None:
+    """Bad tokens keep nobody from logging in, bad secrets nobody from ending sessions."""
+    desk = Desk()
+    tokens = await desk.fetch()
+    forged = (b"Authorization", b"Bearer x")
+    for status in [401] * 30 + [429]:
+        assert (await desk.ask("GET", "/auth/sessions", forged)).status == status
+    assert (await desk.form("/auth/token", FETCH)).status == 200
+    assert (await desk.ask("GET", "/auth/sessions", by(tokens))).status == 200
+
+
+async def test_what_was_given_out_is_no_guess() -> None:
+    """A token that expired, one of an ended session, and none at all are not counted."""
+    desk = Desk()
+    tokens = await desk.fetch()
+    await desk.ask("POST", "/auth/logout", by(tokens))
+    expired = (b"Authorization", bearer(exp=1).encode())
+    for headers in (by(tokens), expired, (b"Accept", b"*/*")):
+        found = [await desk.ask("GET", "/auth/sessions", headers) for _ in range(40)]
+        assert {response.status for response in found} == {401}
+
+
+async def test_another_secret_ends_the_sessions_of_the_one_before() -> None:
+    """Tokens that came by a stolen secret are over under the configuration that has another."""
+    desk = Desk()
+    stolen = await desk.fetch()
+    changed = {**CLIENT, "secret_hash": hashed_secret("new").hex()}
+    later = Desk(desk.store, clients=[changed, OTHER])
+    assert failure(await later.ask("GET", "/auth/sessions", by(stolen))) == (401, "unauthorized")
+    body = f"refresh_token={stolen['refresh_token']}"
+    assert failure(await later.form("/auth/refresh", body)) == (401, "invalid_client")
+    renewed = page(await later.form("/auth/refresh", body, "new"))
+    assert (await later.ask("GET", "/auth/sessions", by(renewed))).status == 200

@@ -80,6 +80,26 @@ def test_fetches_of_keys() -> None:
         assert registry.get_sample_value(name, {"result": result}) == count
 
 
+def test_authentication() -> None:
+    """Requests for tokens, failures, reuse and ends of sessions are counted by closed sets."""
+    registry = CollectorRegistry()
+    metrics = IngressMetrics(registry)
+    metrics.tokens_asked("opened")
+    metrics.tokens_asked("invalid_client")
+    metrics.authentication_failed("client", False)
+    metrics.authentication_failed("caller", True)
+    metrics.refresh_token_reused()
+    metrics.session_ended("reuse")
+    for name, labels in (
+        ("ingress_token_requests_total", {"result": "invalid_client"}),
+        ("ingress_authentication_failures_total", {"credential": "client", "result": "refused"}),
+        ("ingress_authentication_failures_total", {"credential": "caller", "result": "limited"}),
+        ("ingress_refresh_tokens_reused_total", {}),
+        ("ingress_sessions_ended_total", {"reason": "reuse"}),
+    ):
+        assert registry.get_sample_value(name, labels) == 1
+
+
 def test_requests_that_do_not_fit() -> None:
     """They are counted by route, apart from those that were let pass all the same."""
     registry = CollectorRegistry()

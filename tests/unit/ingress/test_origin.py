@@ -97,12 +97,71 @@ def test_nobody_knows(trusted: object, headers: Headers) -> None:
     assert told(trusted, "10.0.0.9", headers) is None
 
 
+PROXY = "10.0.0.9"
+
+
+def accountable(origins: Origins, headers: Headers, peer: str = PROXY) -> str | None:
+    address = origins.accountable(peer, headers)
+    return None if address is None else str(address)
+
+
+@pytest.mark.parametrize("trusted", [PROXIES, 1])
+def test_who_is_counted_where_nobody_knows(trusted: object) -> None:
+    """The client where it is sure, else the last on the way that is; never nobody."""
+    origins = Origins(trusted)  # type: ignore[arg-type]
+    for headers, counted in (
+        (x_forwarded_for(CLIENT), CLIENT),
+        (x_forwarded_for(CLIENT) + forwarded(f"for={CLIENT}"), CLIENT),
+        (x_forwarded_for(f"{CLIENT}, unknown"), PROXY),
+        (forwarded("for=_hidden"), PROXY),
+        ((), PROXY),
+    ):
+        assert accountable(origins, headers) == counted
+    assert accountable(origins, (), peer="192.0.2.1") == "192.0.2.1"
+
+
+def test_the_nearest_that_is_sure() -> None:
+    """An unreadable node is counted under the proxy that wrote it, a short list under the peer."""
+    listed = x_forwarded_for(f"{CLIENT}, unknown, 10.0.0.7, 10.0.0.8")
+    assert accountable(Origins(PROXIES), listed) == "10.0.0.7"
+    assert accountable(Origins(3), listed) == "10.0.0.7"
+    assert accountable(Origins(5), listed) == PROXY
+
+
+@pytest.mark.parametrize("trusted", [PROXIES, 1])
+def test_a_second_field_gives_no_second_allowance(trusted: object) -> None:
+    """Who adds the field that its proxy does not write is counted as before, once it is known.
+
+    Known it is from the first request that had only one; until then the peer is counted.
+    """
+    honest, lie = x_forwarded_for(CLIENT), forwarded("for=192.0.2.66")
+    for own, other in ((honest, lie), (forwarded(f"for={CLIENT}"), x_forwarded_for("192.0.2.66"))):
+        origins = Origins(trusted)  # type: ignore[arg-type]
+        assert accountable(origins, own + other) == PROXY
+        assert accountable(origins, own) == CLIENT
+        for headers in (own + other, other + own):
+            assert accountable(origins, headers) == CLIENT
+            assert origins.client(PROXY, headers) is None
+
+
+def test_a_peer_that_writes_either_field_is_counted_itself() -> None:
+    """Nothing tells then which of the two is true; another peer is judged by itself."""
+    origins = Origins(PROXIES)
+    both = x_forwarded_for(CLIENT) + forwarded("for=192.0.2.66")
+    for headers in (x_forwarded_for(CLIENT), forwarded(f"for={CLIENT}")):
+        assert accountable(origins, headers) == CLIENT
+    assert accountable(origins, x_forwarded_for(CLIENT), peer="10.0.0.8") == CLIENT
+    assert accountable(origins, both) == PROXY
+    assert accountable(origins, both, peer="10.0.0.8") == CLIENT
+
+
 @pytest.mark.parametrize("peer", ["", "unknown", "/run/client.sock", "localhost"])
 def test_peers_without_address(peer: str) -> None:
     """Behind a Unix socket is nobody known, but by the word of a proxy that is counted on."""
     assert told((), peer, x_forwarded_for(CLIENT)) is None
     assert told(PROXIES, peer, x_forwarded_for(CLIENT)) is None
     assert told(1, peer, x_forwarded_for(CLIENT)) == CLIENT
+    assert Origins(()).accountable(peer, ()) is None
 
 
 def test_memory_is_bounded() -> None:
@@ -113,6 +172,9 @@ def test_memory_is_bounded() -> None:
         assert str(origins.client("10.0.0.1", x_forwarded_for(client))) == client
     assert origins.client("10.0.0.1", x_forwarded_for("1" * 9_000)) is None
     assert len(origins._hops) <= 4096
+    for number in range(10_000):
+        origins.accountable(f"10.0.{number >> 8}.{number & 255}", x_forwarded_for(CLIENT))
+    assert len(origins._writes) <= 4096
     assert max(map(len, origins._hops)) <= 64
 
 

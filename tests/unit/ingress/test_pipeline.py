@@ -23,6 +23,7 @@ from config.models import DEFAULT_TIERS, Auth, Cors, GatewayOptions, Route, Serv
 from config.snapshot import Snapshot
 from ingress.exchange import Exchange
 from ingress.identity.identity import Identity
+from ingress.identity.session_store import SessionsUnavailable
 from ingress.metrics import IngressListener, RequestFinished
 from ingress.pipeline import Pipeline
 from ingress.problems import Refused
@@ -468,13 +469,14 @@ async def test_a_session_that_was_ended_is_ended_at_once(gateway: Gateway) -> No
 
 
 async def test_a_client_that_was_taken_out_is_out_at_once(gateway: Gateway) -> None:
-    """With the configuration that does not have it any more; back again, it is back."""
+    """With the configuration that has it no more, or another secret; back again, it is back."""
     alice = {"id": "alice", "secret_hash": sha256(b"x").hexdigest()}
     gateway.pipeline.use(snapshot(clients=[alice]))
     headers = await token(gateway)
     assert (await gateway.get("/users/7", headers)).status == 200
-    gateway.pipeline.use(snapshot(clients=[{**alice, "id": "bob"}]))
-    assert (await gateway.get("/users/7", headers)).status == 401
+    for change in ({"id": "bob"}, {"secret_hash": sha256(b"new").hexdigest()}):
+        gateway.pipeline.use(snapshot(clients=[{**alice, **change}]))
+        assert (await gateway.get("/users/7", headers)).status == 401
     gateway.pipeline.use(snapshot(clients=[alice]))
     assert (await gateway.get("/users/7", headers)).status == 200
 
@@ -525,4 +527,120 @@ async def test_a_failure_leaves_a_line_with_its_id(
     [record] = caplog.records
     assert record.levelno == logging.WARNING
     assert "504 deadline-exceeded" in record.getMessage()
+    assert record.__dict__["request_id"].encode() == header(response, b"X-Request-ID")
+
+
+FORM = (b"Content-Type", b"application/x-www-form-urlencoded")
+CLIENTS = {"auth": {"clients": [{"id": "alice", "secret_hash": sha256(b"x").hexdigest()}]}}
+LOGIN = b"grant_type=client_credentials&client_id=alice&client_secret="
+
+
+async def login(gateway: Gateway, secret: bytes = b"x", *headers: tuple[bytes, bytes]) -> Response:
+    given = (HOST, FORM, *headers)
+    return await gateway.handle(make_request("POST", "/auth/token", given, body=LOGIN + secret))
+
+
+@pytest.mark.parametrize("match", [{"path": "/auth/*"}, {"path": "/auth/token"}, {}])
+async def test_rules_hold_at_the_token_endpoints(gateway: Gateway, match: Any) -> None:
+    """By address, whatever the request is, and told in the fields of the answer."""
+    rule = {"name": "logins", "key": "ip", "match": match, "requests_per_minute": 2}
+    gateway.pipeline.use(at_the_door(**CLIENTS, rate_limits=[rule]))
+    first = await login(gateway)
+    assert (first.status, header(first, b"RateLimit-Policy")) == (200, b'"logins";q=2;w=60')
+    broken = await gateway.handle(make_request("POST", "/auth/token", (HOST,)))
+    assert (broken.status, header(broken, b"RateLimit")) == (415, b'"logins";r=0;t=30')
+    refused = await login(gateway)
+    assert (problem(refused), header(refused, b"Retry-After")) == ("rate-limited", b"30")
+
+
+async def test_rules_by_field_hold_at_the_token_endpoints(gateway: Gateway) -> None:
+    """Each value by itself; a rule for other paths is for others."""
+    rules = [
+        {"name": "apps", "key": "header:X-App", "requests_per_minute": 1},
+        {"name": "api", "key": "ip", "match": {"path": "/api/*"}, "requests_per_minute": 1},
+    ]
+    gateway.pipeline.use(at_the_door(**CLIENTS, rate_limits=rules))
+    apps = [(b"X-App", value) for value in (b"1", b"2", b"1")]
+    statuses = [(await login(gateway, b"x", app)).status for app in apps]
+    assert statuses == [200, 200, 429]
+
+
+async def test_guesses_on_routes_are_counted(gateway: Gateway) -> None:
+    """30 at once from an address, forged tokens and unknown keys together; then 429.
+
+    Whoever has a good one at that address is not harmed, nor who has none on an open route, and
+    logins are counted apart.
+    """
+    key = {"id": "k", "key_hash": sha256(b"good").hexdigest()}
+    tiers = {"FREE": DEFAULT_TIERS["FREE"].model_copy(update={"requests_per_minute": None})}
+    auth = {**CLIENTS["auth"], "api_keys": [key]}
+    gateway.pipeline.use(replace(at_the_door(auth=auth), tiers=tiers))
+    bad = ((b"Authorization", b"Bearer x"), (b"X-API-Key", b"guess"))
+    for number in range(30):
+        assert (await gateway.get(("/users", "/open/x")[number % 2], bad[number % 2])).status == 401
+    for headers in bad:
+        refused = await gateway.get("/users", headers)
+        assert (problem(refused), header(refused, b"Retry-After")) == ("rate-limited", b"6")
+    assert (await gateway.get("/users", bad[0], peer="192.0.2.2")).status == 401
+    for good in (bearer(), (b"X-API-Key", b"good")):
+        assert (await gateway.get("/users", good)).status == 200
+    assert (await gateway.get("/open/x")).status == 200
+    assert (await gateway.get("/users")).status == 401
+    assert (await login(gateway)).status == 200
+
+
+async def test_tokens_that_expired_are_no_guesses(gateway: Gateway) -> None:
+    """Clients behind one address that renew late are told so, however many they are."""
+    late = [(await gateway.get("/users", bearer(exp=time.time() - 99))).status for _ in range(40)]
+    assert late == [401] * 40
+
+
+async def test_a_second_field_gives_no_further_guesses(gateway: Gateway) -> None:
+    """Who adds a Forwarded of its own to what its proxy writes is still the one who guessed."""
+    gateway.pipeline.use(at_the_door(**CLIENTS, trusted_proxies=["192.0.2.1"]))
+    client, lie = (b"X-Forwarded-For", b"203.0.113.9"), (b"Forwarded", b"for=9.9.9.9")
+    for status in [401] * 30 + [429]:
+        assert (await login(gateway, b"wrong", client)).status == status
+    assert (await login(gateway, b"wrong", client, lie)).status == 429
+    assert (await login(gateway, b"x", (b"X-Forwarded-For", b"203.0.113.8"))).status == 200
+
+
+async def test_a_filter_does_not_guess_who_it_is(gateway: Gateway) -> None:
+    """Where the two fields differ a filter refuses, whichever of them the proxy writes."""
+    gateway.pipeline.use(
+        at_the_door(trusted_proxies=["192.0.2.1"], ip_filter={"deny": ["198.51.100.0/24"]})
+    )
+    client, lie = (b"X-Forwarded-For", b"203.0.113.9"), (b"Forwarded", b"for=9.9.9.9")
+    assert (await gateway.get("/open/x", client)).status == 200
+    assert (await gateway.get("/open/x", client, lie)).status == 403
+
+
+async def test_an_ended_session_is_a_401_before_it_is_a_403(gateway: Gateway) -> None:
+    """Who lacks a role is told of the role only while its session lasts."""
+    gateway.pipeline.use(at_the_door(**CLIENTS))
+    headers = await token(gateway)
+    assert problem(await gateway.get("/admin", headers)) == "forbidden"
+    await gateway.handle(make_request("POST", "/auth/logout", (HOST, headers)))
+    over = await gateway.get("/admin", headers)
+    assert problem(over) == "unauthorized"
+    assert b"role" not in over.body
+
+
+async def test_failures_of_the_token_endpoints_are_told(
+    gateway: Gateway, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each with the name of its error; those that are not the client's leave a line with the id."""
+    gateway.pipeline.use(at_the_door(**CLIENTS))
+    assert (await login(gateway, b"wrong")).status == 401
+    assert gateway.finished[-1].problem == "invalid_client"
+
+    async def unavailable(*args: Any, **kwargs: Any) -> None:
+        raise SessionsUnavailable
+
+    sessions: Any = gateway.pipeline._limits.sessions
+    sessions.open = unavailable
+    response = await login(gateway)
+    assert (response.status, gateway.finished[-1].problem) == (503, "temporarily_unavailable")
+    record = caplog.records[-1]
+    assert "/auth/token: 503 temporarily_unavailable" in record.getMessage()
     assert record.__dict__["request_id"].encode() == header(response, b"X-Request-ID")

@@ -9,6 +9,7 @@ import pytest
 
 from broker.messages import Principal
 from config.models import Auth, Client
+from ingress.identity.clients import generation
 from ingress.identity.embedded_sessions import EmbeddedSessions
 from ingress.identity.session_store import is_session_id
 from ingress.identity.sessions import InvalidGrant, InvalidScope, Sessions, Tokens
@@ -77,6 +78,7 @@ async def test_what_a_token_says() -> None:
         "aud": "all",
         "iat": int(office.clock.now),
         "exp": int(office.clock.now) + 300,
+        "gws": generation(CLIENT),
     }
     assert (tokens.expires_in, tokens.scopes) == (300, ("read", "write"))
 

@@ -12,8 +12,9 @@ import jwt
 import pytest
 
 from broker.messages import Principal
-from config.models import DEFAULT_TIERS, Auth, GatewayOptions
+from config.models import DEFAULT_TIERS, Auth, Client, GatewayOptions
 from config.snapshot import Snapshot
+from ingress.identity.clients import generation
 from ingress.identity.identity import Identity
 from ingress.policies.authentication import Authenticator
 from ingress.problems import Refused
@@ -32,6 +33,7 @@ from tests.unit.ingress.identity.signing import (
 RSA, EC = key_pair("RSA"), key_pair("P-256")
 SESSION = "gws_" + "a" * 22
 ALICE = {"id": "alice", "secret_hash": "0" * 64}
+OF_ALICE = {"sid": SESSION, "gws": generation(Client.model_validate(ALICE))}
 
 
 def authenticator(
@@ -69,7 +71,7 @@ async def refusal(
 
 async def test_all_claims() -> None:
     """Every claim finds its place in the principal."""
-    token = bearer(tier="PRO", roles=["admin"], scope="a b", org="acme", sid=SESSION)
+    token = bearer(tier="PRO", roles=["admin"], scope="a b", org="acme", **OF_ALICE)
     assert await caller(authenticator(clients=[{**ALICE, "customer": "acme"}]), token) == Principal(
         "alice", "PRO", ("admin",), ("a", "b"), "acme", SESSION
     )
@@ -92,13 +94,16 @@ async def test_a_session_that_only_looks_like_one_of_the_gateway() -> None:
 
 
 async def test_a_session_of_a_client_that_is_no_more() -> None:
-    """Who takes a client out of the configuration, or to another customer, ends its tokens."""
-    for clients in ([], [{**ALICE, "customer": "acme"}], [{**ALICE, "id": "bob"}]):
-        refused = await refusal(authenticator(clients=clients), bearer(sid=SESSION))
+    """Who takes a client out, or gives it another customer or secret, ends its tokens."""
+    changes = ({"customer": "acme"}, {"id": "bob"}, {"secret_hash": "1" * 64})
+    for clients in ([], *([{**ALICE, **change}] for change in changes)):
+        refused = await refusal(authenticator(clients=clients), bearer(**OF_ALICE))
         assert refused.detail == "The session of this token is over."
         assert b'error="invalid_token"' in refused.headers[0][1]
     moved = authenticator(clients=[{**ALICE, "customer": "acme"}])
-    assert await caller(moved, bearer(sid=SESSION, org="acme")) is not None
+    assert await caller(moved, bearer(**OF_ALICE, org="acme")) is not None
+    for claim in (..., 1, "x"):
+        await refusal(authenticator(clients=[ALICE]), bearer(sid=SESSION, gws=claim))
 
 
 async def test_least_claims() -> None:

@@ -47,7 +47,7 @@ class Door:
         )
         self._router = Router(snapshot)
         self.store = EmbeddedStore(lambda: 0) if store is None else store
-        self.policy = RateLimiting(snapshot, self.store, Origins(()).client)
+        self.policy = RateLimiting(snapshot, self.store, Origins(()).accountable)
 
     async def ask(
         self,
@@ -204,6 +204,18 @@ async def test_rule_by_header() -> None:
     assert not await door.passes(ALICE)
 
 
+async def test_spellings_of_a_field_are_one() -> None:
+    """All values count, in their order; the name in any case, with `_` or `-`."""
+    door = Door(rules=[rule("header:X-App")])
+    assert await door.passes(ALICE, headers=((b"X-App", b"r0"),))
+    for names in ((b"X_App",), (b"x.app",)):
+        assert not await door.passes(ALICE, headers=tuple((name, b"r0") for name in names))
+    assert await door.passes(ALICE, headers=((b"X-App", b"new"), (b"X-App", b"r0")))
+    for headers in (((b"X_App", b"new"), (b"x-app", b"r0")), ((b"X-App", b"new, r0"),)):
+        assert not await door.passes(ALICE, headers=headers)
+    assert await door.passes(ALICE, headers=((b"XApp", b"r0"),))
+
+
 async def test_rule_for_some_roles() -> None:
     """It is only for those who have one of its roles."""
     door = Door(rules=[rule("subject", match={"roles": ["ops", "partner"]})])
@@ -333,7 +345,7 @@ async def test_where_the_client_is() -> None:
         return ip_address("198.51.100.7")
 
     door = Door(tiers={"FREE": {"requests_per_minute": 1}})
-    door.policy._client = client
+    door.policy._accountable = client
     assert await door.passes(ALICE, peer="10.0.0.1")
     assert not asked
     assert await door.passes(peer="10.0.0.1")
