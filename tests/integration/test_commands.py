@@ -186,12 +186,12 @@ async def test_what_is_doubtful_is_told(tmp_path: Path) -> None:
     """A proxy that is everybody, and a way around roles, by `check` and in the log."""
     config = configuration(tmp_path, "http://127.0.0.1:1")
     service = next(iter(load(Path(config)).services))
-    Path(config, "gateway.yaml").write_text("trusted_proxies: [0.0.0.0/0]", encoding="utf-8")
-    Path(config, "routes.yaml").write_text(
+    routes = (
         f"- {{path: /*, service: {service}, auth_required: false}}\n"
-        f"- {{path: /admin/*, service: {service}, roles: {{any: [admin]}}}}\n",
-        encoding="utf-8",
+        f"- {{path: /admin/*, service: {service}, roles: {{any: [admin]}}}}\n"
     )
+    (Path(config) / "gateway.yaml").write_text("trusted_proxies: [0.0.0.0/0]", encoding="utf-8")
+    (Path(config) / "routes.yaml").write_text(routes, encoding="utf-8")
     checked = await run("check", config)
     async with started(tmp_path, "up", "--config", config, jwt_secret=SECRET) as up:
         log = up.stderr
