@@ -13,6 +13,7 @@ from api_gateway.node import Role
 from api_gateway.reloading import HandedSnapshot
 from api_gateway.setup import Refusal, Setup, described, read_setup
 from broker.messages import Principal
+from config.doubts import doubts
 from config.faults import ConfigError
 from config.loader import load
 from config.models import DEFAULT_TIERS, Auth
@@ -184,6 +185,8 @@ def check(directory: Path) -> None:
         sys.exit(1)
     counts = f"{len(snapshot.routes)} routes, {len(snapshot.services)} services"
     click.echo(f"{directory}: {counts}, no fault")
+    for doubt in doubts(snapshot):
+        click.echo(f"warning: {doubt}")
     for key in without_effect(snapshot):
         click.echo(f"set, but nothing acts on it yet: {key}")
 

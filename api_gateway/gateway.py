@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from api_gateway.node import Node
 from api_gateway.plain import read_request, write_response
+from config.doubts import doubts
 from config.loader import load, replace
 from config.settings import SHORTEST_KEY, Settings, load_settings
 from config.snapshot import Snapshot
@@ -99,5 +100,7 @@ def warn_of(settings: Settings, snapshot: Snapshot) -> None:
         )
     if snapshot.options.auth.clients and not can_sign(settings, snapshot):
         log.warning("auth.clients is set, but there is nothing to sign tokens with: no endpoints")
+    for doubt in doubts(snapshot):
+        log.warning("%s", doubt)
     for key in without_effect(snapshot):
         log.warning("set, but nothing acts on it yet: %s", key)

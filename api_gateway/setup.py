@@ -78,7 +78,7 @@ class Setup:
         if self.snapshot.options.auth.clients and not can_sign(self.settings, self.snapshot):
             raise Refusal(
                 "auth.clients in gateway.yaml are to get tokens, but there is nothing to sign them "
-                "with: set GATEWAY_JWT_SECRET, and have HS256 among auth.algorithms."
+                "with: set GATEWAY_JWT_SECRET."
             )
         if self._has_key():
             return

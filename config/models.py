@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     AliasChoices,
     BaseModel,
     BeforeValidator,
@@ -19,6 +20,8 @@ from pydantic import (
     model_validator,
 )
 
+from config.faults import quoted
+from config.networks import all_within
 from config.paths import REST, is_reserved, pattern_parameters
 from config.schemas import Schema, schema_problems, spelling_problems
 from config.tls import check_authorities, check_certificate
@@ -45,6 +48,7 @@ from config.values import (
     PemFile,
     PlainUrl,
     PositiveCount,
+    Role,
     Scope,
     Seconds,
     SecondsFromZero,
@@ -82,19 +86,34 @@ def _allow_method_too(schema: dict[str, Any]) -> None:
 OnStoreFailure = Literal["local", "open", "closed"]
 
 
+# Redis's Lua has doubles: a larger allowance could not be counted exactly.
+_MOST_ALLOWED = 150_000_000
+_Rate = Annotated[PositiveCount, Field(le=_MOST_ALLOWED)]
+
+
+def _exactly_countable(burst: int, info: ValidationInfo) -> int:
+    most = _MOST_ALLOWED - (info.data.get("requests_per_minute") or 0)
+    if burst > most:
+        raise refusal(f"at most {_MOST_ALLOWED} together with requests_per_minute")
+    return burst
+
+
+_Burst = Annotated[Count, AfterValidator(_exactly_countable)]
+
+
 class RateLimit(Model):
     """An allowance: a steady rate, and how many may come at once on top of it."""
 
-    requests_per_minute: PositiveCount
-    burst: Count = 0
+    requests_per_minute: _Rate
+    burst: _Burst = 0
     on_store_failure: OnStoreFailure = "local"
 
 
 class AnyOrAll(Model):
-    """A demand on a set of names: at least one of ``any``, or every one of ``all``."""
+    """A demand on a set of roles: at least one of ``any``, or every one of ``all``."""
 
-    any: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
-    all: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    any: Annotated[tuple[Role, ...], Field(min_length=1)] | None = None
+    all: Annotated[tuple[Role, ...], Field(min_length=1)] | None = None
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
@@ -104,11 +123,26 @@ class AnyOrAll(Model):
         return self
 
 
+class AnyOrAllScopes(AnyOrAll):
+    """The same of scopes, which are shown in a header field."""
+
+    any: Annotated[tuple[Scope, ...], Field(min_length=1)] | None = None
+    all: Annotated[tuple[Scope, ...], Field(min_length=1)] | None = None
+
+
 class IpFilter(Model):
     """Addresses that may enter (empty: all) and addresses that may not (wins over ``allow``)."""
 
     allow: tuple[Network, ...] = ()
     deny: tuple[Network, ...] = ()
+
+    @field_validator("deny")
+    @classmethod
+    def _leaves_some(cls, value: tuple[Network, ...], info: ValidationInfo) -> tuple[Network, ...]:
+        allow = info.data.get("allow", ())
+        if allow and all_within(allow, value):
+            raise refusal("networks that leave something of allow", "networks that cover allow")
+        return value
 
 
 class Cors(Model):
@@ -179,7 +213,10 @@ def _as_rate_limit(value: object) -> object:
 _RateLimitOrNumber = Annotated[
     RateLimit | None,
     BeforeValidator(_as_rate_limit),
-    Field(description="a whole number from 1, or a mapping with requests_per_minute and burst"),
+    Field(
+        description=f"a whole number from 1 to {_MOST_ALLOWED}, or a mapping with "
+        "requests_per_minute and burst"
+    ),
 ]
 
 
@@ -211,7 +248,7 @@ class Route(Model):
     name: Annotated[str, Field(max_length=200)] = ""
     upstream_path: PathPattern | None = None
     roles: AnyOrAll | None = None
-    scopes: AnyOrAll | None = None
+    scopes: AnyOrAllScopes | None = None
     priority: TierName = "inherit"
     delivery: Delivery = Delivery.AUTO
     async_mode: Annotated[Literal["never", "allowed", "always"], Field(alias="async")] = "never"
@@ -220,6 +257,13 @@ class Route(Model):
     ip_filter: IpFilter | None = None
     cors: Cors | None = None
     when_open: Literal["hold", "fallback", "fail"] = "fallback"
+
+    @field_validator("roles", "scopes")
+    @classmethod
+    def _of_known_callers(cls, value: AnyOrAll | None, info: ValidationInfo) -> AnyOrAll | None:
+        if value is not None and info.data.get("auth_required") is False:
+            raise refusal("it without auth_required: false", "it beside auth_required: false")
+        return value
 
     @field_validator("path")
     @classmethod
@@ -543,8 +587,11 @@ class Transform(Model):
 # --- tiers.yaml ---------------------------------------------------------------------------------
 
 _RateOrUnlimited = Annotated[
-    PositiveCount | None,
-    Field(description="a whole number of requests a minute from 1, or null for no limit"),
+    _Rate | None,
+    Field(
+        description=f"a whole number of requests a minute from 1 to {_MOST_ALLOWED}, or null for "
+        "no limit"
+    ),
 ]
 
 
@@ -552,7 +599,7 @@ class Customer(Model):
     """What one customer of a tier was promised."""
 
     requests_per_minute: _RateOrUnlimited
-    burst: Count = 0
+    burst: _Burst = 0
 
 
 class Tier(Model):
@@ -563,7 +610,7 @@ class Tier(Model):
     """
 
     requests_per_minute: _RateOrUnlimited
-    burst: Count = 0
+    burst: _Burst = 0
     on_store_failure: OnStoreFailure = "local"
     weight: Annotated[WholeNumber, Field(ge=1, le=1000)] = 1
     floor: Annotated[Number, Field(ge=0, le=1)] = 0.0
@@ -588,7 +635,7 @@ class Client(Model):
     id: Name
     secret_hash: Sha256
     tier: TierName = "FREE"
-    roles: tuple[str, ...] = ()
+    roles: tuple[Role, ...] = ()
     scopes: tuple[Scope, ...] = ()
     customer: Annotated[str, Field(min_length=1, max_length=200)] | None = None
 
@@ -603,9 +650,15 @@ class ApiKey(Model):
     key_hash: Sha256
     subject: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     tier: TierName = "FREE"
-    roles: tuple[str, ...] = ()
-    scopes: tuple[str, ...] = ()
+    roles: tuple[Role, ...] = ()
+    scopes: tuple[Scope, ...] = ()
     org: str | None = None
+
+
+_CLAIMS = ("tier_claim", "roles_claim", "customer_claim")
+# These mean something else in every token (RFC 7519, RFC 8693), or in the gateway's own.
+_RESERVED_CLAIMS = ("sub", "exp", "iat", "nbf", "iss", "aud", "scope", "sid", "jti")
+_ClaimName = Annotated[str, Field(min_length=1, max_length=200, validate_default=True)]
 
 
 class Auth(Model):
@@ -617,13 +670,36 @@ class Auth(Model):
     leeway: Annotated[Number, Field(ge=0, le=300)] = 30.0
     public_keys: tuple[FilePath, ...] = ()
     jwks_url: JwksUrl | None = None
-    tier_claim: str = "tier"
-    roles_claim: str = "roles"
-    customer_claim: str = "org"
+    tier_claim: _ClaimName = "tier"
+    roles_claim: _ClaimName = "roles"
+    customer_claim: _ClaimName = "org"
     access_ttl: PositiveCount = 900
     refresh_ttl: PositiveCount = 1_209_600
     clients: tuple[Client, ...] = ()
     api_keys: tuple[ApiKey, ...] = ()
+
+    @field_validator(*_CLAIMS)
+    @classmethod
+    def _means_one_thing(cls, value: str, info: ValidationInfo) -> str:
+        if value in _RESERVED_CLAIMS:
+            raise refusal(f"another name than {', '.join(_RESERVED_CLAIMS)}")
+        for other in _CLAIMS:
+            if info.data.get(other) == value:
+                raise refusal("a claim of its own", f"{quoted(value)}, as in {other}")
+        return value
+
+    @field_validator("clients")
+    @classmethod
+    def _can_be_signed_for(
+        cls, value: tuple[Client, ...], info: ValidationInfo
+    ) -> tuple[Client, ...]:
+        algorithms = info.data.get("algorithms", ())
+        if value and algorithms and not any(name.startswith("HS") for name in algorithms):
+            raise refusal(
+                "an algorithm of secrets, like HS256, among auth.algorithms",
+                "clients, and nothing to sign their tokens with",
+            )
+        return value
 
     @field_validator("jwks_url")
     @classmethod
@@ -650,7 +726,7 @@ class RuleMatch(Model):
     """Which requests a custom rate limit counts; an absent key matches all."""
 
     path: PathPattern | None = None
-    roles: tuple[str, ...] = ()
+    roles: tuple[Role, ...] = ()
 
 
 class RateLimitRule(Model):
@@ -665,8 +741,8 @@ class RateLimitRule(Model):
             description="ip, subject, customer or header:NAME",
         ),
     ]
-    requests_per_minute: PositiveCount
-    burst: Count = 0
+    requests_per_minute: _Rate
+    burst: _Burst = 0
     on_store_failure: OnStoreFailure = "local"
 
 

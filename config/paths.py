@@ -50,6 +50,16 @@ def shape(pattern: str) -> str:
     return _ENCODED.sub(lambda code: code[0].upper(), _PARAMETER.sub("{}", pattern))
 
 
+def segments_lie_below(pattern: str, wildcard: str) -> bool:
+    """Whether another pattern takes paths that are also for one that ends in ``/*``."""
+    front = wildcard.split("/")[:-1]
+    segments = pattern.split("/")
+    pairs = zip(segments, front, strict=False)
+    return len(segments) > len(front) and all(
+        shape(a) == shape(b) or "{" in a + b or a == REST for a, b in pairs
+    )
+
+
 def _parameter(segment: str) -> str | None:
     """The name that a segment binds, or None for a literal one. Raises BadPattern."""
     if "{" in segment or "}" in segment:

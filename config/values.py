@@ -164,6 +164,12 @@ def _changeable(value: str) -> str:
     return value
 
 
+def _visible(value: str) -> str:
+    if not value.isprintable() or value != value.strip():
+        raise ValueError("something that does not show")
+    return value
+
+
 def _each_once(values: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(values)) < len(values):
         raise refusal("each method once", found="a method twice")
@@ -270,6 +276,12 @@ FilePath = Annotated[
     str,
     Field(pattern=r"^[^\x00]+$", max_length=4096),
     _words("the path of a file, from the configuration directory on"),
+]
+Role = Annotated[
+    str,
+    Field(min_length=1, max_length=200),
+    AfterValidator(_visible),
+    _words("a name of 1 to 200 visible characters, without spaces at its ends"),
 ]
 Scope = Annotated[  # a scope-token, RFC 6749 section 3.3
     str,

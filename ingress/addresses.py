@@ -1,13 +1,11 @@
 """IP addresses and networks, as filters and trusted proxies need them."""
 
 from collections.abc import Iterable
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
-from config.values import Network
+from config.networks import Network, unmapped
 
 Address = IPv4Address | IPv6Address
-
-_MAPPED = 96  # bits before the IPv4 address in ::ffff:a.b.c.d (RFC 4291 section 2.5.5.2)
 
 
 def parse_address(text: str) -> Address | None:
@@ -34,7 +32,7 @@ class Networks:
 
     def __init__(self, networks: Iterable[Network]) -> None:
         self._blocks: dict[int, dict[int, set[int]]] = {4: {}, 6: {}}
-        for network in map(_unmapped, networks):
+        for network in map(unmapped, networks):
             shift = network.max_prefixlen - network.prefixlen
             blocks = self._blocks[network.version].setdefault(shift, set())
             blocks.add(int(network.network_address) >> shift)
@@ -43,11 +41,3 @@ class Networks:
         number = int(address)
         by_shift = self._blocks[address.version]
         return any(number >> shift in blocks for shift, blocks in by_shift.items())
-
-
-def _unmapped(network: Network) -> Network:
-    if isinstance(network, IPv6Network) and network.prefixlen >= _MAPPED:
-        address = network.network_address.ipv4_mapped
-        if address is not None:
-            return IPv4Network((int(address), network.prefixlen - _MAPPED))
-    return network

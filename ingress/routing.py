@@ -175,7 +175,7 @@ def _compile(config: Route, snapshot: Snapshot) -> CompiledRoute:
         timeout=config.timeout,
         retry_count=service.retry_count if config.retry_count is None else config.retry_count,
         max_body=limits.max_body if config.max_body is None else config.max_body,
-        auth_required=bool(config.auth_required or config.roles or config.scopes),
+        auth_required=config.auth_required,
         tier=None if config.priority == "inherit" else config.priority,
         ip_filter=ip_filter(config.ip_filter),
         cors=cors_policy(config.cors),

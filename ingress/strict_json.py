@@ -1,17 +1,23 @@
 """JSON (RFC 8259) that cannot be read in two ways: what readers disagree about is refused.
 
 A service must not understand a body otherwise than whoever checked it did. So: UTF-8 without a byte
-order mark, no lone surrogates, no NaN and no number that a double can't hold, and no key twice in
-an object (CVE-2022-25757 was a validator that took the other one of two).
+order mark, no lone surrogates, no NaN, and no key twice in an object (CVE-2022-25757 was a
+validator that took the other one of two). Numbers are bounded before anything is parsed: reading
+and comparing one takes time that grows with its power of ten; 1e300 takes a thousand times as long
+as 1.
 """
 
 import json
 from array import array
 from itertools import accumulate
+from typing import NamedTuple
 
 import msgspec
 
 MAX_DEPTH = 100  # arrays and objects inside of each other
+MOST_DIGITS = 40  # of a number, its point included, its exponent not; 128 bits have 39
+MOST_CONTAINERS = 250_000  # arrays and objects in a text
+MOST_EXPONENTS = 100_000  # numbers with one, in a text
 _LONGEST_SEARCHED = 65_536  # bytes
 
 _decode = msgspec.json.Decoder().decode
@@ -19,21 +25,37 @@ _encode = msgspec.json.Encoder().encode
 
 _NO_BRACKET = bytes(set(range(256)) - set(b"[]{}"))
 _STEPS = bytes.maketrans(b"[]{}", b"\x01\xff\x01\xff")  # as signed bytes: down, up
+# The shape of numbers: digits are 0 and so are points, signs are -, and an exponent begins with e.
+_SHAPE = bytes.maketrans(b"123456789.+E", b"0000000000-e")
+_TOO_LONG = b"0" * (MOST_DIGITS + 1)
+_LONG = b"0" * 19
+_BETWEEN = b" \t\r\n-"
 
 
 class NotStrict(ValueError):
     """The text is not JSON, or not such JSON; says why, and shows no value."""
 
 
+class Numbers(NamedTuple):
+    """How many numbers a text has, at most, by how they are written."""
+
+    integers: int  # all numbers, as each has an integer part
+    decimals: int
+    extremes: int  # with an exponent, or of 19 digits and more
+
+
 def read_json(text: bytes) -> tuple[object, int]:
     """The value, and how many values there are in it, itself among them, at most. Raises NotStrict.
 
-    Depth is checked before anything is parsed. Takes time in proportion to the text.
+    Depth and numbers are checked before anything is parsed. Takes time in proportion to the text.
     """
     outside = _outside_strings(text)
     containers = outside.count(b"[") + outside.count(b"{")
     if containers > MAX_DEPTH and _is_too_deep(outside):
         raise NotStrict(f"has more than {MAX_DEPTH} arrays and objects inside of each other")
+    if containers > MOST_CONTAINERS:
+        raise NotStrict(f"has more than {MOST_CONTAINERS} arrays and objects")
+    _check_numbers(outside.translate(_SHAPE))
     try:
         value = _decode(text)
     except UnicodeDecodeError:
@@ -45,6 +67,26 @@ def read_json(text: bytes) -> tuple[object, int]:
     if members > 1 and _outside_strings(_encode(value)).count(b":") < members:
         raise NotStrict(f"has {_repeated_key(text)} twice in an object")
     return value, outside.count(b",") + containers + 1
+
+
+def count_numbers(text: bytes) -> Numbers:
+    """The numbers in a text that ``read_json`` can read."""
+    outside = _outside_strings(text)
+    numbers = outside.translate(_SHAPE, _BETWEEN)
+    return Numbers(
+        integers=sum(map(numbers.count, (b"[0", b",0", b":0"))) + numbers.startswith(b"0"),
+        decimals=outside.count(b"."),
+        extremes=numbers.count(b"0e") + numbers.count(_LONG),
+    )
+
+
+def _check_numbers(shape: bytes) -> None:
+    if _TOO_LONG in shape:
+        raise NotStrict(f"has a number of more than {MOST_DIGITS} digits, its point counted")
+    if b"e000" in shape or b"e-000" in shape:
+        raise NotStrict("has a number with an exponent of more than two digits")
+    if shape.count(b"0e") > MOST_EXPONENTS:
+        raise NotStrict(f"has more than {MOST_EXPONENTS} numbers with an exponent")
 
 
 def _outside_strings(text: bytes) -> bytes:

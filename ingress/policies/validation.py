@@ -11,7 +11,8 @@ from ingress.parameters import Parameters, Unreadable, folded, header_pairs, que
 from ingress.problems import FieldError, Refused
 from ingress.request import Request
 from ingress.schema_errors import MOST_ERRORS, SchemaCheck, pointer
-from ingress.strict_json import NotStrict, read_json
+from ingress.schema_work import MOST_WORK, work_of
+from ingress.strict_json import NotStrict, count_numbers, read_json
 
 log = logging.getLogger(__name__)
 
@@ -107,6 +108,8 @@ class _HeadersCheck(SchemaCheck):
 class _BodyCheck(SchemaCheck):
     def __init__(self, schema: Schema) -> None:
         super().__init__("body", compile_schema(schema))
+        self._work = work_of(schema)
+        self._most_values = MOST_WORK // max(1, self._work.most)  # whatever they are
 
     def errors_in(self, body: bytes) -> list[FieldError]:
         if not body:
@@ -115,7 +118,19 @@ class _BodyCheck(SchemaCheck):
             instance, values = read_json(body)
         except NotStrict as error:
             return [self.error("", str(error))]
+        if values > self._most_values and (excess := self._excess(body, values)):
+            return [self.error("", excess)]
         return [] if self.fits(instance) else self.errors(instance, values, len(body))
+
+    def _excess(self, body: bytes, values: int) -> str:
+        """Why a body is not checked: the event loop would stand still for too long."""
+        numbers = count_numbers(body)
+        if self._work.on(values, numbers) <= MOST_WORK:
+            return ""
+        return (
+            f"has more to check than this route allows: {values} values, "
+            f"{numbers.integers} of them numbers"
+        )
 
 
 def validator(route: Route) -> Validator | None:

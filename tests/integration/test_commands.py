@@ -8,6 +8,7 @@ import pytest
 from aiohttp import web
 
 from api_gateway.listening import listen
+from config.loader import load
 from tests.integration.commands import (
     SECRET,
     configuration,
@@ -179,6 +180,26 @@ async def test_what_has_no_effect_is_said(tmp_path: Path) -> None:
     assert checked.status == 0
     assert "routes.yaml: async (a)" in checked.stdout
     assert "routes.yaml: async (a)" in log
+
+
+async def test_what_is_doubtful_is_told(tmp_path: Path) -> None:
+    """A proxy that is everybody, and a way around roles, by `check` and in the log."""
+    config = configuration(tmp_path, "http://127.0.0.1:1")
+    service = next(iter(load(Path(config)).services))
+    routes = (
+        f"- {{path: /*, service: {service}, auth_required: false}}\n"
+        f"- {{path: /admin/*, service: {service}, roles: {{any: [admin]}}}}\n"
+    )
+    (Path(config) / "gateway.yaml").write_text("trusted_proxies: [0.0.0.0/0]", encoding="utf-8")
+    (Path(config) / "routes.yaml").write_text(routes, encoding="utf-8")
+    checked = await run("check", config)
+    async with started(tmp_path, "up", "--config", config, jwt_secret=SECRET) as up:
+        log = up.stderr
+
+    assert checked.status == 0
+    for told in (checked.stdout, log):
+        assert "trusted_proxies: 0.0.0.0/0 trusts everybody" in told
+        assert "ANY /* takes what may be read as a path of ANY /admin/*" in told
 
 
 async def test_a_bad_environment_ends_with_2(tmp_path: Path) -> None:

@@ -109,8 +109,8 @@ def test_upstream_path(pattern: str, upstream: str | None, path: str, target: st
 
 
 def test_what_the_route_leaves_open() -> None:
-    """The service and the limits fill in; roles imply authentication."""
-    found, _ = router(route("/a", auth_required=False, roles={"any": ["admin"]})).match("GET", "/a")
+    """The service and the limits fill in, and a caller has to be known."""
+    found, _ = router(route("/a")).match("GET", "/a")
     assert (found.retry_count, found.max_body, found.auth_required) == (2, 1024**2, True)
     found, _ = router(route("/a", retry_count=0, max_body=0, priority="PRO")).match("GET", "/a")
     assert (found.retry_count, found.max_body, found.tier) == (0, 0, "PRO")

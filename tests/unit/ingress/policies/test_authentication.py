@@ -88,7 +88,7 @@ async def test_a_session_that_is_not_one_of_the_gateway(sid: str) -> None:
 
 async def test_a_session_that_only_looks_like_one_of_the_gateway() -> None:
     """What a public key vouches for is another issuer's, whatever it is called."""
-    subject = authenticator(public_keys=(RSA.pem,), algorithms=["RS256"], clients=[ALICE])
+    subject = authenticator(public_keys=(RSA.pem,), algorithms=["HS256", "RS256"], clients=[ALICE])
     found = await caller(subject, "Bearer " + RSA.token("RS256", sid=SESSION))
     assert found == Principal("alice", "FREE")
 

@@ -5,6 +5,7 @@ from ipaddress import ip_address, ip_network
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from config.models import IpFilter as Rules
 from ingress.policies.ip_filter import IpFilter, ip_filter
@@ -35,7 +36,6 @@ def test_deny_wins(address: str, expected: bool) -> None:
     """Both families: allowed, and not denied; a smaller network inside another one too."""
     allow, deny = ("10.0.0.0/8", "2001:db8::/32"), ("10.6.6.0/24", "2001:db8:6::/48")
     assert passes(address, allow=allow, deny=deny) is expected
-    assert not passes(address, allow=deny, deny=allow)
 
 
 def test_without_allow_everybody_may() -> None:
@@ -85,12 +85,20 @@ _NETWORKS = st.lists(
 
 @given(_NETWORKS, _NETWORKS, st.integers(0, 63))
 def test_agrees_with_a_naive_reading(allow: list, deny: list, number: int) -> None:  # type: ignore[type-arg]
-    """For any rules: in an allowed network, or none is named, and in no denied one."""
+    """For any rules: in an allowed network, or none is named, and in no denied one.
+
+    Rules that let nobody pass are none.
+    """
     address = ip_address(0x0A000000 + number)
     expected = (not allow or any(address in each for each in allow)) and not any(
         address in each for each in deny
     )
-    rules = Rules(allow=tuple(allow), deny=tuple(deny))
+    try:
+        rules = Rules(allow=tuple(allow), deny=tuple(deny))
+    except ValidationError:
+        assert allow
+        assert not expected
+        return
     if expected:
         IpFilter(rules).check(address)
     else:

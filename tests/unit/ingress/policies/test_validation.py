@@ -161,6 +161,38 @@ def test_a_body_that_is_not_json() -> None:
         assert "hunter2" not in detail
 
 
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"minimum": -1e99, "maximum": 1e99},
+        {"type": "integer", "minimum": 0},
+        {"multipleOf": 0.01},
+        {"not": {"enum": ["a", 1, 2, 3]}},
+        {"not": {"const": 7}},
+        {"anyOf": [{"minimum": 10**50 + step} for step in range(20)] + [{}]},
+    ],
+)
+@pytest.mark.parametrize("number", [b"1e60", b"1234567890" * 4])
+def test_a_body_that_takes_long_to_check_is_not_checked(
+    schema: dict[str, Any], number: bytes
+) -> None:
+    """Its values and numbers are counted before; a body of usual size is checked as ever."""
+    door = Door(body={"items": schema})
+    [(_, pointer, detail)] = door.errors(b"[" + b",".join([number] * 100_000) + b"]", JSON)
+    assert (pointer, detail) == (
+        "",
+        "has more to check than this route allows: 100001 values, 100000 of them numbers",
+    )
+    Door(body={"items": {"minimum": 0, "multipleOf": 0.01}}).check(
+        b"[" + b",".join([b"12345678.91"] * 20_000) + b"]", JSON
+    )
+
+
+def test_values_that_are_cheap_to_check_are_many() -> None:
+    """As many as a body has room for, where nothing is compared."""
+    Door(body={"items": {"type": "string"}}).check(b"[" + b'"ab",' * 200_000 + b'""]', JSON)
+
+
 def test_queries_and_header_fields() -> None:
     """What is repeated, and what can't be read, is named by part and place."""
     door = Door(

@@ -1,0 +1,147 @@
+"""How much work it is to check a body against a schema: bounded before it begins, by counting.
+
+The event loop stands still meanwhile: the library holds the interpreter until it is done. Most
+keywords take some nanoseconds for a value. Those that compare numbers exactly take hundreds, and
+thousands where a number has an exponent.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+from config.schemas import Schema, resolve, subschemas
+from ingress.strict_json import Numbers
+
+MOST_WORK = 40_000_000  # nanoseconds; a body of the worst kind takes up to twice what is counted
+
+
+class Work(NamedTuple):
+    """Nanoseconds at most for each value, and further ones for a number, by how it is written."""
+
+    value: int = 0
+    integer: int = 0
+    decimal: int = 0
+    extreme: int = 0  # has an exponent, or 19 digits and more
+
+    @property
+    def most(self) -> int:
+        """The nanoseconds for a value of the worst kind."""
+        return sum(self)
+
+    def on(self, values: int, numbers: Numbers) -> int:
+        """The nanoseconds for so many values, of which so many are numbers of each kind."""
+        return (
+            values * self.value
+            + numbers.integers * self.integer
+            + numbers.decimals * self.decimal
+            + numbers.extremes * self.extreme
+        )
+
+
+# Measured with jsonschema-rs 0.60, which compares numbers as fractions of unlimited size.
+_NOTHING = Work()
+_KEYWORD = Work(value=5)
+_BOUND = Work(5, integer=100, decimal=400, extreme=500)
+_MULTIPLE = Work(5, integer=400, decimal=800, extreme=4000)
+_FAR_MULTIPLE = Work(5, integer=4000, decimal=8000, extreme=40_000)  # of 1e-90, say
+_EQUAL = Work(5, integer=120, decimal=1200, extreme=4000)  # for each number to compare with
+_FORMAT = Work(value=100)
+_IDN_FORMAT = Work(value=1000)
+_NUMERIC = dict.fromkeys(("exclusiveMaximum", "exclusiveMinimum", "maximum", "minimum"), _BOUND) | {
+    "multipleOf": _MULTIPLE
+}
+
+_BESIDE = ("if", "then", "else", "not")
+_LISTS_BESIDE = ("allOf", "anyOf", "oneOf")
+_ONE_OF_THESE = ("additionalProperties", "items")
+_ALL_OF_THESE = ("contains", "propertyNames", "unevaluatedItems", "unevaluatedProperties")
+
+
+def work_of(schema: Schema) -> Work:
+    """The most that any one value costs, wherever in a body it is.
+
+    A schema that calls itself for items or members takes no more than one that does not; one that
+    does so twice for the same value is counted twice only.
+    """
+    if isinstance(schema, bool):
+        return _NOTHING
+    return _Counting(schema).whole()
+
+
+class _Counting:
+    def __init__(self, root: dict[str, Any]) -> None:
+        self._root = root
+        self._anchors = {
+            f"#{each[key]}": each
+            for _, each in subschemas(root)
+            for key in ("$anchor", "$dynamicAnchor")
+            if key in each
+        }
+        self._before: dict[int, Work] = {}
+        self._known: dict[int, Work] = {}
+
+    def whole(self) -> Work:
+        for _ in range(2):  # the second round knows what is called before it is counted
+            self._before, self._known = self._known, {}
+            found = self._of(self._root)
+        return found
+
+    def _of(self, schema: object) -> Work:
+        if not isinstance(schema, dict):
+            return _NOTHING
+        if id(schema) not in self._known:
+            self._known[id(schema)] = self._before.get(id(schema), _NOTHING)
+            at_a_place = _largest((_of_keywords(schema), self._inside(schema)))
+            beside = map(self._of, self._same_value(schema))
+            self._known[id(schema)] = _sum((at_a_place, _of_comparing(schema), *beside))
+        return self._known[id(schema)]
+
+    def _inside(self, schema: dict[str, Any]) -> Work:
+        """For members and items: most of them are for one schema of several."""
+        one = [*schema.get("properties", {}).values(), *schema.get("prefixItems", ())]
+        one += [schema[key] for key in _ONE_OF_THESE if key in schema]
+        every = [*schema.get("patternProperties", {}).values()]
+        every += [schema[key] for key in _ALL_OF_THESE if key in schema]
+        return _sum((_largest(map(self._of, one)), *map(self._of, every)))
+
+    def _same_value(self, schema: dict[str, Any]) -> Iterator[object]:
+        yield from (schema[key] for key in _BESIDE if key in schema)
+        yield from (each for key in _LISTS_BESIDE for each in schema.get(key, ()))
+        yield from schema.get("dependentSchemas", {}).values()
+        for key in ("$ref", "$dynamicRef"):
+            if key in schema:
+                reference = schema[key]
+                found = self._anchors.get(reference)
+                yield resolve(self._root, reference) if found is None else found
+
+
+def _of_keywords(schema: dict[str, Any]) -> Work:
+    """For the value itself, without what is inside of it."""
+    works = [_NUMERIC.get(key, _KEYWORD) for key in schema]
+    if not 1e-9 <= schema.get("multipleOf", 1) <= 1e15:
+        works.append(_FAR_MULTIPLE)
+    works += [_KEYWORD] * len(schema.get("dependentRequired", ()))
+    works += [_KEYWORD] * len(schema.get("patternProperties", ()))
+    if "format" in schema:
+        works.append(_IDN_FORMAT if str(schema["format"]).startswith("idn-") else _FORMAT)
+    return _sum(works)
+
+
+def _of_comparing(schema: dict[str, Any]) -> Work:
+    """For the value and all that is inside of it."""
+    compared = [*schema.get("enum", ()), schema.get("const")]
+    equal = sum(map(_numbers_in, compared)) + 2 * bool(schema.get("uniqueItems"))
+    return Work(*(equal * each for each in _EQUAL))
+
+
+def _numbers_in(value: object) -> int:
+    if isinstance(value, dict | list | tuple):
+        return sum(map(_numbers_in, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _sum(works: Iterable[Work]) -> Work:
+    return Work(*map(sum, zip(_NOTHING, *works, strict=True)))
+
+
+def _largest(works: Iterable[Work]) -> Work:
+    return Work(*map(max, zip(_NOTHING, _NOTHING, *works, strict=True)))
