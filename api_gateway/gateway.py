@@ -22,7 +22,7 @@ class APIGateway:
 
     What is left out is taken from the environment (``GATEWAY_AMQP_URL`` and so on). Without a
     broker requests pass through an embedded one. Raises ConfigError, with every fault, for a
-    configuration that can't be used.
+    configuration that can't be used; entering raises UnsuitableRedis.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class APIGateway:
         await self._node.__aexit__(*exc_info)
 
     async def ready(self) -> None:
-        """Wait for the broker. Requests that come before are answered 503."""
+        """Wait for the broker, and for Redis if it is needed. Requests before that get 503."""
         await self._node.ready()
 
     async def handle_request(

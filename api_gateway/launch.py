@@ -25,6 +25,7 @@ from api_gateway.setup import Refusal, Setup
 from config.snapshot import Snapshot
 from ingress.heads import MissingCParser
 from ingress.identity.tokens import issue, signing_algorithm
+from ingress.redis_errors import UnsuitableRedis
 
 _DEMO_TOKEN_TTL = 24 * 3600.0  # seconds
 _DRAIN_GRACE = 10.0  # seconds that children may take beyond what the configuration gives them
@@ -173,6 +174,8 @@ def _run(main: Coroutine[Any, Any, int]) -> NoReturn:
         status = uvloop.run(main)
     except (CantListenError, MissingCParser) as error:
         raise Refusal(str(error)) from error
+    except UnsuitableRedis as error:
+        raise Refusal(f"GATEWAY_REDIS_URL leads to a Redis that can't be used: {error}") from error
     except ChildRefusedError:
         status = REFUSED
     sys.exit(status)

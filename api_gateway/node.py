@@ -186,13 +186,12 @@ class Node:
     # --- what the admin listener shows ----------------------------------------------------------
 
     async def health(self) -> Health:
-        """Ready with a broker, and with keys and instances, where some have to be fetched.
-
-        Redis may be away later.
-        """
+        """Ready with a broker, with Redis where it is needed, and with what has to be fetched."""
         state = self._broker.state
         keys = self._ingress.keys_ready if self._ingress is not None else None
-        ready = state is ConnectionState.CONNECTED and keys is not False and self._instances.ready
+        redis = self._ingress.redis_ready if self._ingress is not None else None
+        ready = state is ConnectionState.CONNECTED and self._instances.ready
+        ready = ready and keys is not False and redis is not False
         checks = {
             "configuration": f"version {self.snapshot.version}",
             "broker": state.name.lower(),

@@ -176,13 +176,22 @@ class IngressRole:
         return self._limits.state
 
     @property
+    def redis_ready(self) -> bool | None:
+        """Whether Redis is there; None where requests can do without."""
+        if self._limits.state is None or not self._pipeline.needs_store:
+            return None
+        return self._limits.connected
+
+    @property
     def keys_ready(self) -> bool | None:
         """Whether keys that are fetched are there; None where there are none to fetch."""
         return self._identity.ready
 
     async def ready(self) -> None:
-        """Wait for keys that are fetched."""
+        """Wait for keys that are fetched, and for Redis if requests can't do without."""
         await self._identity.available()
+        if self._pipeline.needs_store:
+            await self._limits.available()
 
     async def _first_connection(self) -> None:
         """Let clients that come at the start wait a moment for the broker; later they get a 503."""

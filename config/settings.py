@@ -26,6 +26,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from config.allowed import allowed_at
 from config.faults import ConfigError, Fault, shown
+from config.redis_urls import check_redis_url
 
 _PREFIX = "GATEWAY_"
 _FILE = "_FILE"
@@ -49,6 +50,11 @@ def _url_of(*schemes: str) -> Callable[[SecretStr], SecretStr]:
     return check
 
 
+def _redis_url(value: SecretStr) -> SecretStr:
+    check_redis_url(value.get_secret_value())
+    return value
+
+
 def _words(text: str) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", "description": text})
 
@@ -60,7 +66,11 @@ _AmqpUrl = Annotated[
 _RedisUrl = Annotated[
     SecretStr,
     AfterValidator(_url_of("redis", "rediss", "unix")),
-    _words("a redis://, rediss:// or unix:// URL"),
+    AfterValidator(_redis_url),
+    _words(
+        "a redis://, rediss:// or unix:// URL; its path is the number of a database, its "
+        "parameters are those of redis-py"
+    ),
 ]
 _HttpUrl = Annotated[
     SecretStr, AfterValidator(_url_of("http", "https")), _words("an http:// or https:// URL")

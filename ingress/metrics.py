@@ -128,7 +128,7 @@ class IngressMetrics(IngressListener):
         )
         self._not_shared = Counter(
             "ingress_limits_not_shared",
-            "Requests whose rate limits were not checked in Redis, as it could not be asked.",
+            "Requests whose limits or session were not checked in Redis, as it could not be asked.",
             registry=registry,
         )
         invalid = Counter(

@@ -123,6 +123,11 @@ class Pipeline:
         """From the next request on, serve under this snapshot."""
         self._rules = _Rules(snapshot, self._identity, self._clock, self._limits, self._listener)
 
+    @property
+    def needs_store(self) -> bool:
+        """Whether some requests can only be refused while the store of limits is away."""
+        return self._rules.auth_endpoints is not None or self._rules.rate_limiting.must_hold
+
     async def handle(self, request: Request) -> Response:
         """The one response to a request, whatever happens. Raises nothing but CancelledError."""
         visit = _Visit(self._request_ids.of(request.headers), self._clock(), self._rules.cors)

@@ -8,7 +8,14 @@ from contextlib import ExitStack
 import pytest
 import uvloop
 
-from tests.servers import RabbitMQNode, RedisServer, environment_url, find_rabbitmq
+from tests.servers import (
+    RabbitMQNode,
+    RedisClusterNode,
+    RedisServer,
+    environment_url,
+    find_rabbitmq,
+    join,
+)
 
 
 def pytest_configure() -> None:
@@ -69,6 +76,29 @@ def redis_url() -> Iterator[str]:
         yield server.url
     finally:
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def redis_cluster_url() -> Iterator[str]:
+    """A Redis Cluster of one shard for the whole run; tests use keys of their own."""
+    with ExitStack() as stack:
+        yield _cluster(1, stack)[0].url
+
+
+@pytest.fixture
+def private_cluster() -> Iterator[Callable[[int], list[RedisClusterNode]]]:
+    """Starts Redis Clusters of so many shards."""
+    with ExitStack() as stack:
+        yield lambda shards: _cluster(shards, stack)
+
+
+def _cluster(shards: int, stack: ExitStack) -> list[RedisClusterNode]:
+    nodes = [RedisClusterNode() for _ in range(shards)]
+    for node in nodes:
+        stack.callback(node.stop)
+        node.start()
+    join(nodes)
+    return nodes
 
 
 @pytest.fixture

@@ -19,21 +19,26 @@ class NotReadyError(RuntimeError):
     """A program did not come up, with the end of what it printed."""
 
 
-def free_port() -> int:
-    """A TCP port nobody listens on.
+def free_port(*beside: int) -> int:
+    """A TCP port nobody listens on, nor on those that are so far above it.
 
     Below the ephemeral range, so that no client's own port takes it while its server is away, and
     a client that tries again and again can't connect to itself.
     """
-    for port in random.sample(range(15_000, 32_000), 200):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
+    for port in random.sample(range(15_000, 32_000 - max(beside, default=0)), 200):
+        if all(_is_free(port + distance) for distance in (0, *beside)):
             return port
     raise NotReadyError("no free port below the ephemeral range")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
 
 
 def exchange(port: int, question: bytes, enough: int) -> bytes:

@@ -11,10 +11,13 @@ import subprocess
 import tempfile
 import uuid
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 
+import redis
+
 from tests.containers import Container, can_run
-from tests.processes import DEAD_WITHIN, Process, exchange, free_port, wait_until
+from tests.processes import DEAD_WITHIN, READY_WITHIN, Process, exchange, free_port, wait_until
 
 RABBITMQ_IMAGE = "rabbitmq:4-alpine"
 REDIS_IMAGE = "redis:7-alpine"
@@ -24,6 +27,7 @@ _VIRTUAL_HOSTS_AT_ONCE = 16  # one call of rabbitmqctl makes so many
 _ERLANG_ON_LOOPBACK = "-kernel inet_dist_use_interface {127,0,0,1}"
 _AMQP_GREETING = b"AMQP\x00\x00\x09\x01"
 _AMQP_METHOD_FRAME = b"\x01"
+_SLOTS = 16384  # of a Redis Cluster
 
 
 class MissingServerError(RuntimeError):
@@ -183,8 +187,10 @@ class ContainerRabbitMQ(RabbitMQNode):
 class RedisServer:
     """A Redis of our own, with one port for life; it keeps nothing."""
 
+    _also_listens: tuple[int, ...] = ()  # so far above its port
+
     def __init__(self) -> None:
-        self.port = free_port()
+        self.port = free_port(*self._also_listens)
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self._home = Path(tempfile.mkdtemp(prefix="gateway-redis-"))
         self._server = self._find()
@@ -213,11 +219,43 @@ class RedisServer:
     def _find(self) -> Process | Container:
         if can_run(REDIS_IMAGE):
             return Container(REDIS_IMAGE, inside=6379, port=self.port)
+        return self._of_this_machine()
+
+    def _of_this_machine(self, *options: str) -> Process:
         program = _redis_program()
         if program is None:
             raise MissingServerError("no Redis for the tests: " + _REMEDY.format("redis-server"))
-        options = f"--bind 127.0.0.1 --port {self.port} --dir {self._home} --appendonly no"
-        return Process([program, *options.split(), "--save", ""], self._home / "output")
+        place = f"--bind 127.0.0.1 --port {self.port} --dir {self._home}".split()
+        nothing_kept = ("--appendonly", "no", "--save", "")
+        return Process([program, *place, *nothing_kept, *options], self._home / "output")
+
+
+class RedisClusterNode(RedisServer):
+    """One of a Redis Cluster; a program of this machine, as nodes have to reach each other."""
+
+    _also_listens = (10_000,)  # for the other nodes
+
+    def _find(self) -> Process:
+        return self._of_this_machine("--cluster-enabled", "yes")
+
+
+def join(nodes: Sequence[RedisClusterNode]) -> None:
+    """Make a cluster of nodes that run, each with an equal share of the slots."""
+    clients = [redis.Redis(port=node.port, decode_responses=True) for node in nodes]
+    for number, client in enumerate(clients):
+        first, end = (n * _SLOTS // len(nodes) for n in (number, number + 1))
+        client.execute_command("CLUSTER ADDSLOTS", *range(first, end))
+        client.execute_command("CLUSTER MEET", "127.0.0.1", nodes[0].port)
+
+    def agree() -> bool:
+        states = [client.execute_command("CLUSTER INFO") for client in clients]
+        known = [client.execute_command("CLUSTER SLOTS") for client in clients]
+        agreed = all(state["cluster_state"] == "ok" for state in states)
+        return agreed and all(len(ranges) == len(nodes) for ranges in known)
+
+    wait_until(agree, READY_WITHIN, "the cluster")
+    for client in clients:
+        client.close()
 
 
 def environment_url(kind: str) -> str | None:
@@ -241,7 +279,7 @@ def missing_programs() -> list[str]:
     # Some tests kill their broker or Redis, which an address in the environment does not allow.
     if not can_run(RABBITMQ_IMAGE) and _rabbitmq_programs() is None:
         missing.append("rabbitmq-server")
-    if not can_run(REDIS_IMAGE) and _redis_program() is None:
+    if _redis_program() is None:  # nodes of a cluster are no containers
         missing.append("redis-server")
     return missing
 

@@ -19,7 +19,9 @@ from ingress.identity.session_store import (
     TokenReused,
     TooManySessions,
 )
-from ingress.redis_link import RedisLink, RedisUnavailable, Script, pack
+from ingress.redis_errors import RedisUnavailable
+from ingress.redis_link import RedisLink
+from ingress.redis_wire import Script, pack
 
 _SECOND = 1_000_000
 _DIGEST = 32  # bytes; a record is the digest, the time of opening, and the scopes

@@ -5,7 +5,9 @@ from contextlib import suppress
 from typing import Self
 from uuid import uuid4
 
-from ingress.redis_link import RedisLink, RedisUnavailable, Script, pack
+from ingress.redis_errors import RedisUnavailable
+from ingress.redis_link import RedisLink
+from ingress.redis_wire import Script, pack
 
 _BEAT_EVERY = 5.0  # seconds
 _HEARD = 15_000_000  # microseconds; a node that was silent for so long has gone

@@ -2,7 +2,7 @@
 
 A key is ``rl:{home}|who|what``. Of all that is counted for a caller the home is the same, so that a
 Redis Cluster keeps it in one slot (it hashes what stands in the braces) and can check it in one
-script call.
+script call. What is counted for an address or a header is its own home, whoever comes with it.
 """
 
 import hashlib
@@ -41,3 +41,10 @@ def home_of(principal: Principal) -> str:
 def key(home: str, who: str, what: str) -> bytes:
     """The key of what is counted for ``who``, both made by ``identity``."""
     return f"rl:{{{home}}}|{who}|{what}".encode(errors="surrogatepass")
+
+
+def tag_of(key: bytes) -> bytes:
+    """The part of a key by which a Redis Cluster finds its slot: what the first braces hold."""
+    _, opened, rest = key.partition(b"{")
+    tag, closed, _ = rest.partition(b"}")
+    return tag if opened and closed and tag else key

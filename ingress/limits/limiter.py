@@ -1,5 +1,6 @@
 """RateLimiter: the limits of tiers, for programs that have no gateway."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil
@@ -44,7 +45,8 @@ _UNLIMITED = Decision(True, None, None, 0.0, 0.0, {})
 class RateLimiter:
     """Limits callers by their tiers (GCRA), across all processes with the same Redis.
 
-    An async context manager. Without ``redis_url``, and while Redis is away, it counts by itself.
+    It connects with the first check, or when it is entered as an async context manager; leaving, or
+    ``aclose``, ends that. Without ``redis_url``, and while Redis is away, it counts by itself.
     ``tiers`` are as in tiers.yaml: ``{"FREE": {"requests_per_minute": 60, "burst": 10}}``; a caller
     may make ``requests_per_minute + burst`` requests at once, and then goes on at the steady rate.
     Raises pydantic.ValidationError for tiers, and ValueError for a URL, that can't be used.
@@ -58,13 +60,32 @@ class RateLimiter:
         self._tiers = {name: Tier.model_validate(tier) for name, tier in tiers.items()}
         self._allowances = {name: tier_allowance(name, tier) for name, tier in self._tiers.items()}
         self._store = NodeStore(redis_url)
+        self._opening = asyncio.Lock()
+        self._is_open = False
+        self._is_closed = False
 
     async def __aenter__(self) -> Self:
-        await self._store.__aenter__()
+        await self._open()
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        await self._store.__aexit__(*exc_info)
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Let go of Redis, for good; nothing can be checked any more."""
+        self._is_closed = True
+        async with self._opening:  # whoever is at it comes to its end first
+            if self._is_open:
+                self._is_open = False
+                await self._store.__aexit__(None, None, None)
+
+    async def _open(self) -> None:
+        async with self._opening:
+            if self._is_closed:
+                raise RuntimeError("this RateLimiter was closed")
+            if not self._is_open:
+                await self._store.__aenter__()
+                self._is_open = True
 
     async def check(
         self, caller: str, tier: str = "FREE", *, customer: str | None = None, cost: int = 1
@@ -73,8 +94,11 @@ class RateLimiter:
 
         A customer that its tier names has an allowance of its own, which all its callers share.
         Raises ValueError for an unknown tier, and for a cost that would never be allowed;
-        StoreUnavailable where the tier says ``on_store_failure: closed``.
+        StoreUnavailable where the tier says ``on_store_failure: closed``; RuntimeError after the
+        end; the first one UnsuitableRedis, see docs/operations.md.
         """
+        if not self._is_open:
+            await self._open()
         charge = self._charge(caller, tier, customer)
         if charge is None:
             return _UNLIMITED

@@ -19,15 +19,15 @@ class LimitListener:
     """Hears of the shared store; metrics override what they count."""
 
     def limits_not_shared(self) -> None:
-        """A check was made without the shared store."""
+        """The shared store could not be asked about a request."""
 
 
 class NodeStore:
     """Checks in Redis, and by the word of each allowance while Redis can't be asked.
 
     By itself a node admits its share: an allowance, divided by the nodes that there were. No
-    session is good then. An async context manager. ``redis_url`` None leaves all to this
-    process. Raises ValueError for a URL that is none.
+    session is good then. An async context manager; entering raises UnsuitableRedis. ``redis_url``
+    None leaves all to this process. Raises ValueError for a URL that is none.
     """
 
     def __init__(self, redis_url: str | None = None, listener: LimitListener | None = None) -> None:
@@ -48,8 +48,10 @@ class NodeStore:
 
     async def __aenter__(self) -> Self:
         if self._link is not None:
-            await self._stack.enter_async_context(self._link)
-            await self._stack.enter_async_context(self._fleet)
+            async with AsyncExitStack() as stack:
+                await stack.enter_async_context(self._link)
+                await stack.enter_async_context(self._fleet)
+                self._stack = stack.pop_all()
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
@@ -60,7 +62,17 @@ class NodeStore:
         """Of the connection to Redis, in a word; None without one."""
         if self._link is None:
             return None
-        return "connected" if self._link.connected else "disconnected"
+        return "connected" if self.connected else "disconnected"
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a Redis, and it answered when it was asked last."""
+        return self._link is not None and self._link.connected
+
+    async def available(self) -> None:
+        """Wait for Redis, where there is one."""
+        if self._link is not None:
+            await self._link.available()
 
     async def check(
         self, charges: Sequence[Charge], cost: int = 1, session: SessionRef | None = None
@@ -76,14 +88,14 @@ class NodeStore:
         if self._link.connected:
             try:
                 return await self._redis.check(charges, cost, session)
-            except StoreUnavailable:
+            except (StoreUnavailable, SessionsUnavailable):
                 pass
+        self._listener.limits_not_shared()
         if session is not None:
             raise SessionsUnavailable
         return await self._alone(charges, cost)
 
     async def _alone(self, charges: Sequence[Charge], cost: int) -> Outcome:
-        self._listener.limits_not_shared()
         words = [charge.allowance.on_store_failure for charge in charges]
         if "closed" in words:
             raise StoreUnavailable

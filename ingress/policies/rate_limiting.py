@@ -40,6 +40,7 @@ class RateLimiting:
     """The limits of one snapshot; what has been used is in the ``store``, which outlives it.
 
     ``accountable`` tells the address of a client by the peer's and the header fields.
+    ``must_hold`` is whether there are limits that admit nobody while the store is away.
     """
 
     def __init__(
@@ -59,8 +60,12 @@ class RateLimiting:
         self._of_tiers = {name: tier_allowance(name, tier) for name, tier in self._tiers.items()}
         self._of_routes = {route.label: _route_allowance(route) for route in snapshot.routes}
         self._legacy = snapshot.options.x_ratelimit_fields
-        limits = (*self._of_tiers.values(), *self._of_routes.values(), *rules)
-        self._limited = any(limits) or any(tier.customers for tier in self._tiers.values())
+        limits = [*self._of_tiers.values(), *self._of_routes.values()]
+        limits += [rule.allowance for rule in rules]
+        for name, tier in self._tiers.items():
+            limits += [tier_allowance(name, tier, customer) for customer in tier.customers.values()]
+        self._limited = any(limits)
+        self.must_hold = any(limit and limit.on_store_failure == "closed" for limit in limits)
         self._plans: dict[tuple[CompiledRoute, Principal | None, Address | None], _Plan] = {}
 
     def concerns(self, principal: Principal | None) -> bool:

@@ -47,7 +47,7 @@ class Rule:
         self._field = header.encode().translate(FOLD)
         self._roles = frozenset(rule.match.roles)
         self._matches = _path_matcher(rule.match.path) if rule.match.path else None
-        self._allowance = Allowance(
+        self.allowance = Allowance(
             quoted(rule.name), rule.requests_per_minute, rule.burst, rule.on_store_failure
         )
         self.by_address = self._by == "ip"
@@ -62,7 +62,7 @@ class Rule:
             return None
         if self._roles and (principal is None or self._roles.isdisjoint(principal.roles)):
             return None
-        return Charge(self._key(caller, headers), self._allowance)
+        return Charge(self._key(caller, headers), self.allowance)
 
     def _key(self, caller: Caller, headers: Headers) -> bytes:
         """Who has no customer, or no such field, is counted as the caller that it is."""

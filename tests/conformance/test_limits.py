@@ -1,4 +1,4 @@
-"""Where levels are kept makes no difference to a caller: one suite, both stores."""
+"""Where levels are kept makes no difference to a caller: one suite, all stores."""
 
 import asyncio
 import uuid
@@ -14,13 +14,13 @@ from ingress.limits.redis_store import RedisStore, open_link
 REQUEST = 60_000_000
 
 
-@pytest_asyncio.fixture(params=["embedded", "redis"])
+@pytest_asyncio.fixture(params=["embedded", "redis", "redis_cluster"])
 async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
     """Each in turn."""
     if request.param == "embedded":
         yield EmbeddedStore()
     else:
-        async with open_link(request.getfixturevalue("redis_url")) as link:
+        async with open_link(request.getfixturevalue(f"{request.param}_url")) as link:
             yield RedisStore(link)
 
 

@@ -1,4 +1,4 @@
-"""Where sessions are kept makes no difference to a client: one suite, both stores."""
+"""Where sessions are kept makes no difference to a client: one suite, all stores."""
 
 import asyncio
 import uuid
@@ -25,13 +25,13 @@ MOST = 4
 SCOPES = ("orders:read", "orders:write")
 
 
-@pytest_asyncio.fixture(params=["embedded", "redis"])
+@pytest_asyncio.fixture(params=["embedded", "redis", "redis_cluster"])
 async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
     """Each in turn, with room for a few sessions of an owner."""
     if request.param == "embedded":
         yield EmbeddedStore(sessions=EmbeddedSessions(most=MOST))
     else:
-        async with open_link(request.getfixturevalue("redis_url")) as link:
+        async with open_link(request.getfixturevalue(f"{request.param}_url")) as link:
             made = RedisStore(link)
             made.sessions = RedisSessions(link, most=MOST)
             yield made

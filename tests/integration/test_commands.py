@@ -204,11 +204,16 @@ async def test_what_is_doubtful_is_told(tmp_path: Path) -> None:
 
 async def test_a_bad_environment_ends_with_2(tmp_path: Path) -> None:
     """Every variable that can't be used is named, and no secret is shown."""
-    settings = {"amqp_url": "http://u:hidden@127.0.0.1", "log_format": "loud"}
+    settings = {
+        "amqp_url": "http://u:hidden@127.0.0.1",
+        "redis_url": "redis://:hidden@127.0.0.1/?foo=1",
+        "log_format": "loud",
+    }
     finished = await run("up", "--config", str(SHIPPED), jwt_secret=SECRET, **settings)
 
     assert finished.status == 2
     assert "GATEWAY_AMQP_URL" in finished.stderr
+    assert "GATEWAY_REDIS_URL" in finished.stderr
     assert "GATEWAY_LOG_FORMAT" in finished.stderr
     assert "hidden" not in finished.stderr
 

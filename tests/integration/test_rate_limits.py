@@ -5,12 +5,21 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from uuid import uuid4
 
 import aiohttp
 from aiohttp import web
 
-from tests.integration.commands import Running, configuration, launched, started, upstream
-from tests.servers import RedisServer
+from tests.integration.commands import (
+    SECRET,
+    Running,
+    configuration,
+    launched,
+    run,
+    started,
+    upstream,
+)
+from tests.servers import RedisClusterNode, RedisServer
 
 ALLOWANCE = 100
 ATTEMPTS = 1_000
@@ -121,7 +130,10 @@ async def test_what_a_client_is_told(tmp_path: Path, redis_url: str) -> None:
 async def test_redis_dies_and_comes_back(
     tmp_path: Path, private_redis: Callable[[], RedisServer]
 ) -> None:
-    """Without it a node limits by itself; what must hold is refused; then all is as before."""
+    """Without it a node limits by itself; what must hold is refused; then all is as before.
+
+    As something must hold, it is not ready meanwhile.
+    """
     redis = private_redis()
     async with upstream(hello) as url:
         config = configuration(tmp_path, url, [LIMITED], rate_limits=RULES)
@@ -131,12 +143,84 @@ async def test_redis_dies_and_comes_back(
             assert await statuses([f"{up.public}/open/closed"]) == {200: 1}
             redis.kill()
             await up.healthy(lambda status, page: page["checks"]["redis"] == "disconnected")
-            assert (await up.health())[0] == 200
+            assert (await up.health())[0] == 503
             assert await statuses(limited) == {200: ALLOWANCE, 429: 150 - ALLOWANCE}
             assert await statuses([f"{up.public}/open/closed"]) == {503: 1}
             assert (await up.metrics())["ingress_limits_not_shared_total"] == 151
             redis.start()
-            await up.healthy(lambda status, page: page["checks"]["redis"] == "connected")
+            page = await up.healthy(lambda status, page: status == 200)
+            assert page["checks"]["redis"] == "connected"
             assert await statuses([f"{up.public}/open/closed"]) == {200: 1}
             assert await statuses(limited) == {200: ALLOWANCE, 429: 150 - ALLOWANCE}
             assert up.stderr.count("Redis is away") == up.stderr.count("Redis is back") == 1
+
+
+async def test_ready_without_redis_where_nothing_needs_it(
+    tmp_path: Path, private_redis: Callable[[], RedisServer]
+) -> None:
+    """Limits that each process can hold by itself wait for no Redis."""
+    redis = private_redis()
+    redis.kill()
+    async with upstream(hello) as url:
+        config = configuration(tmp_path, url, [LIMITED])
+        async with started(tmp_path, "up", "--config", config, redis_url=redis.url) as up:
+            status, page = await up.health()
+            assert (status, page["checks"]["redis"]) == (200, "disconnected")
+
+
+async def test_not_ready_before_redis_that_is_needed(
+    tmp_path: Path, private_redis: Callable[[], RedisServer]
+) -> None:
+    """A start with a Redis that is away replaces nobody; it ends when it is told to."""
+    redis = private_redis()
+    redis.kill()
+    async with upstream(hello) as url:
+        config = ("up", "--config", configuration(tmp_path, url, rate_limits=RULES))
+        async with launched(tmp_path, *config, redis_url=redis.url) as up:
+            while "Redis is away" not in up.stderr:  # noqa: ASYNC110 - it has no event for this
+                await asyncio.sleep(0.02)
+            up.signal()
+            assert await up.ended() == 0
+        async with launched(tmp_path, *config, redis_url=redis.url) as up:
+            line = asyncio.create_task(up.ready())
+            while "Redis is away" not in up.stderr:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+            assert not line.done()
+            redis.start()
+            await line
+            assert (await up.health())[0] == 200
+
+
+async def test_a_redis_cluster_of_one_shard(tmp_path: Path, redis_cluster_url: str) -> None:
+    """Rules by address and header hold there beside each other, to the request."""
+    by_app = {"name": f"app-{uuid4().hex}", "key": "header:X-App", "burst": 9}
+    for_all = {"name": f"all-{uuid4().hex}", "key": "ip", "burst": 14}
+    rules = [{**rule, "requests_per_minute": 1} for rule in (by_app, for_all)]
+    async with upstream(hello) as url:
+        config = configuration(tmp_path, url, rate_limits=rules)
+        async with started(tmp_path, "up", "--config", config, redis_url=redis_cluster_url) as up:
+
+            async def admitted(app: str) -> int:
+                """At once, and then one after the other: what was only held up for a moment."""
+                asked = [f"{up.public}/open/{n}" for n in range(30)]
+                found = await statuses(asked, {"X-App": app})
+                for one in asked:
+                    found += await statuses([one], {"X-App": app})
+                assert found.keys() == {200, 429}
+                return found[200]
+
+            assert [await admitted(uuid4().hex) for _ in range(2)] == [10, 5]
+            assert (await up.metrics())["ingress_limits_not_shared_total"] == 0
+
+
+async def test_a_redis_cluster_of_two_shards(
+    tmp_path: Path, private_cluster: Callable[[int], list[RedisClusterNode]]
+) -> None:
+    """It ends with 2, and says what to do."""
+    nodes = private_cluster(2)
+    config = configuration(tmp_path, "http://127.0.0.1:1")
+    ports = ("--port", "0", "--admin-port", "0")
+    settings = {"redis_url": nodes[0].url, "jwt_secret": SECRET}
+    ended = await run("up", "--config", config, *ports, **settings)
+    assert ended.status == 2
+    assert "a Redis Cluster of 2 shards" in ended.stderr

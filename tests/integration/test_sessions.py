@@ -17,7 +17,8 @@ import aiohttp
 import yaml
 from aiohttp import web
 
-from ingress.redis_link import RedisLink, pack
+from ingress.redis_link import RedisLink
+from ingress.redis_wire import pack
 from tests.integration.commands import (
     SECRET,
     WITHIN,

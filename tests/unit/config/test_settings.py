@@ -206,3 +206,23 @@ def test_nameservers_are_addresses(monkeypatch: pytest.MonkeyPatch, text: str) -
         f'environment: GATEWAY_DNS_NAMESERVERS: found "{text}", allowed: '
         "addresses, each with a port if it is not 53, like 10.0.0.10, [::1]:5353"
     )
+
+
+@pytest.mark.parametrize(
+    "rest", ["?foo=hunter2", "/hunter2", "/1/2", "?socket_timeout=hunter2", "/?db=hunter2"]
+)
+def test_a_redis_url_that_would_fail_later(monkeypatch: pytest.MonkeyPatch, rest: str) -> None:
+    """A parameter that nobody knows, or a database that is no number, is a fault at the start."""
+    monkeypatch.setenv("GATEWAY_REDIS_URL", f"redis://localhost{rest}")
+    with pytest.raises(ConfigError) as caught:
+        load_settings()
+    (fault,) = caught.value.faults
+    assert fault.key == "GATEWAY_REDIS_URL"
+    assert "number of a database" in fault.allowed
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("rest", ["", "/", "/3", "?db=3", "/0?health_check_interval=5"])
+def test_redis_urls_that_are_good(rest: str) -> None:
+    """A database by its number or none, and the parameters of the client library."""
+    assert load_settings(redis_url=f"redis://localhost:6379{rest}").redis_url is not None

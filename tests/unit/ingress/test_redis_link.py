@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -9,8 +10,10 @@ from typing import Any
 import pytest
 import redis.asyncio
 
-from ingress.redis_link import RedisLink, RedisUnavailable, Script, pack
-from tests.servers import RedisServer
+from ingress.redis_errors import RedisRefused, RedisUnavailable, UnsuitableRedis
+from ingress.redis_link import DEADLINE, RedisLink
+from ingress.redis_wire import Script, pack
+from tests.servers import RedisClusterNode, RedisServer
 
 ADD = Script("return redis.call('INCRBY', KEYS[1], ARGV[1])")
 
@@ -117,14 +120,47 @@ async def test_redis_that_takes_no_writes(private_redis: Callable[[], RedisServe
         await connected(link)
 
 
-async def test_a_call_that_redis_refuses(redis_url: str) -> None:
-    """Its caller is told, and who waits behind it too; the next connection serves again."""
-    async with RedisLink(redis_url, retry_every=0.01) as link:
-        refused = [link.call(pack(b"NO-SUCH-COMMAND")), link.call(pack(b"PING"))]
-        found = await asyncio.wait_for(asyncio.gather(*refused, return_exceptions=True), 30)
-        assert [type(each) for each in found] == [RedisUnavailable] * 2
-        await connected(link)
-        assert await link.call(pack(b"ECHO", b"x")) == b"x"
+async def test_a_call_that_redis_refuses(redis_url: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Its caller is told, and nobody else; the log has one line for many of them."""
+    key = uuid.uuid4().bytes
+    async with RedisLink(redis_url, [ADD]) as link:
+        assert await link.call(pack(b"LPUSH", key, b"a list")) == 1
+        refused = [link.call(pack(b"INCR", key)), link.call(pack(b"NO-SUCH-COMMAND", key))]
+        refused += [link.call(pack(b"EVALSHA", ADD.digest, b"1", key, b"1")) for _ in range(50)]
+        other = link.call(pack(b"ECHO", b"x"))
+        found = await asyncio.gather(*refused, return_exceptions=True)
+        assert [type(each) for each in found] == [RedisRefused] * 52
+        assert await other == b"x"
+        assert link.connected
+        await link.call(pack(b"DEL", key))
+    told = [record.message for record in caplog.records if record.name == "ingress.redis_link"]
+    assert [line.partition(":")[0] for line in told] == ["Redis refused calls, 1 by now; the last"]
+
+
+async def test_a_refusal_that_is_for_all(private_redis: Callable[[], RedisServer]) -> None:
+    """A Redis that has no memory left is away, not only for the call that found out."""
+    server = private_redis()
+    async with RedisLink(server.url) as link:
+        await ask(server.url, "CONFIG", "SET", "maxmemory", "1")
+        with pytest.raises(RedisUnavailable) as caught:
+            await link.call(pack(b"SET", b"a", b"1"))
+        assert caught.type is RedisUnavailable
+        assert not link.connected
+
+
+async def test_a_probe_that_is_refused(redis_url: str) -> None:
+    """A Redis that will not carry out the probe, whatever it says, is of no use."""
+    async with RedisLink(redis_url, probe=pack(b"NO-SUCH-COMMAND")) as link:
+        assert not link.connected
+
+
+async def test_a_caller_without_all_rights(private_redis: Callable[[], RedisServer]) -> None:
+    """Who may not ask whether it is a cluster is served all the same."""
+    server = private_redis()
+    await ask(server.url, "ACL", "SETUSER", "default", "-cluster")
+    async with RedisLink(server.url) as link:
+        assert link.connected
+        assert not link.is_cluster
 
 
 async def test_leaving_answers_who_waits(redis_url: str) -> None:
@@ -146,7 +182,82 @@ async def test_a_pause_of_this_process_is_not_one_of_redis(redis_url: str) -> No
         assert await call == b"x"
 
 
-def test_bad_url() -> None:
+async def test_how_long_the_first_waits(private_redis: Callable[[], RedisServer]) -> None:
+    """A Redis that stalls holds nobody up for longer than the deadline.
+
+    The best of several, as this machine may stall, too.
+    """
+    server = private_redis()
+    loop = asyncio.get_running_loop()
+    waits = []
+    async with RedisLink(server.url, retry_every=0.01) as link:
+        for _ in range(5):
+            await ask(server.url, "CLIENT", "PAUSE", "200", "ALL")
+            began = loop.time()
+            with pytest.raises(RedisUnavailable):
+                await link.call(pack(b"ECHO", b"x"))
+            waits.append(loop.time() - began)
+            await connected(link)
+    assert min(waits) <= DEADLINE
+
+
+async def test_a_link_whose_task_ends(private_redis: Callable[[], RedisServer]) -> None:
+    """Nobody waits for what will not come: not to enter, not for a reply."""
+    server = private_redis()
+    await ask(server.url, "CLIENT", "PAUSE", "60000", "ALL")
+    link = RedisLink(server.url, deadline=60)
+    entering = asyncio.create_task(link.__aenter__())
+    await asyncio.sleep(0)
+    link._task.cancel()
+    await asyncio.wait_for(entering, 30)
+    with pytest.raises(RedisUnavailable):
+        link.call(pack(b"PING"))
+    await link.__aexit__()
+
+
+async def test_who_gives_up_entering_leaves_nothing(
+    private_redis: Callable[[], RedisServer],
+) -> None:
+    """A link that was not entered has no task."""
+    server = private_redis()
+    await ask(server.url, "CLIENT", "PAUSE", "60000", "ALL")
+    before = asyncio.all_tasks()
+    entering = asyncio.create_task(RedisLink(server.url).__aenter__())
+    await asyncio.sleep(0)
+    entering.cancel()
+    await asyncio.wait([entering])
+    assert asyncio.all_tasks() == before
+
+
+async def test_a_cluster_of_one_shard(redis_url: str, redis_cluster_url: str) -> None:
+    """It is known for what it is."""
+    async with RedisLink(redis_cluster_url) as link, RedisLink(redis_url) as other:
+        assert link.connected
+        assert link.is_cluster
+        assert not other.is_cluster
+
+
+async def test_a_cluster_of_two_shards(
+    private_cluster: Callable[[int], list[RedisClusterNode]],
+) -> None:
+    """It is refused, with the reason, rather than served in part."""
+    for node in private_cluster(2):
+        with pytest.raises(UnsuitableRedis, match="2 shards"):
+            await RedisLink(node.url).__aenter__()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://localhost",
+        "redis://localhost?foo=1",
+        "redis://localhost?socket_timeout=soon",
+        "redis://localhost/notadb",
+        "redis://localhost/1/2",
+        "rediss://localhost?ssl_cert_reqs=perhaps",
+    ],
+)
+def test_bad_url(url: str) -> None:
     """What is no URL of a Redis is refused when the link is made."""
     with pytest.raises(ValueError, match="redis"):
-        RedisLink("http://localhost")
+        RedisLink(url)

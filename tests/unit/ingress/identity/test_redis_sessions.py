@@ -18,7 +18,7 @@ from ingress.identity.session_store import (
 )
 from ingress.limits.keys import identity, key
 from ingress.limits.redis_store import RedisStore, open_link
-from ingress.redis_link import pack
+from ingress.redis_wire import pack
 from tests.servers import RedisServer
 
 DIGEST = bytes(32)

@@ -4,7 +4,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from ingress.limits.keys import address_identity, identity, key
+from ingress.limits.keys import address_identity, identity, key, tag_of
 
 
 def test_one_slot_for_a_caller() -> None:
@@ -12,6 +12,21 @@ def test_one_slot_for_a_caller() -> None:
     own, customer = identity("sub", "alice"), identity("org", "acme")
     assert key(customer, customer, "tier") == b"rl:{org:acme}|org:acme|tier"
     assert key(customer, own, "route:r {id}") == b"rl:{org:acme}|sub:alice|route:r {id}"
+
+
+@pytest.mark.parametrize(
+    ("whole", "tag"),
+    [
+        (b"rl:{org:acme}|sub:a|tier", b"org:acme"),
+        (b"a{b}{c}", b"b"),
+        (b"{}a{b}", b"{}a{b}"),
+        (b"a{b", b"a{b"),
+        (b"ab}c", b"ab}c"),
+    ],
+)
+def test_hash_tags(whole: bytes, tag: bytes) -> None:
+    """As the specification of Redis Cluster has them: the whole key where there is none."""
+    assert tag_of(whole) == tag
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """RateLimiter as a library, as a program that has no gateway uses it."""
 
+import asyncio
 import uuid
 from typing import Any
 
@@ -39,6 +40,29 @@ async def test_two_limiters_over_one_redis(redis_url: str) -> None:
     }
 
 
+async def test_without_entering(redis_url: str) -> None:
+    """As the mission makes it: it connects with the first check, however many those are at once."""
+    caller = uuid.uuid4().hex
+    one, other = (RateLimiter(redis_url=redis_url, tiers=TIERS) for _ in range(2))
+    checks = [limiter.check(caller) for limiter in (one, other) for _ in range(10)]
+    decisions = await asyncio.gather(*checks)
+    assert sum(decision.allowed for decision in decisions) == 3
+    await one.aclose()
+    await one.aclose()
+    await other.aclose()
+
+
+async def test_after_the_end(redis_url: str) -> None:
+    """A limiter that shares nothing any more says so, instead of counting by itself."""
+    for limiter in (RateLimiter(redis_url=redis_url), RateLimiter()):
+        async with limiter:
+            assert (await limiter.check(uuid.uuid4().hex)).allowed
+        with pytest.raises(RuntimeError, match="closed"):
+            await limiter.check("a")
+        with pytest.raises(RuntimeError, match="closed"):
+            await limiter.__aenter__()
+
+
 async def test_no_limit() -> None:
     """A tier without a limit admits everything, and has no numbers to tell."""
     async with RateLimiter(tiers=TIERS) as limiter:
@@ -73,5 +97,7 @@ async def test_mistakes() -> None:
         assert (await limiter.check("a", "PRO")).limit == 1000
         with pytest.raises(ValueError, match="GOLD"):
             await limiter.check("a", "GOLD")
+    with pytest.raises(ValueError, match="redis"):
+        RateLimiter(redis_url="redis://localhost?foo=1")
     with pytest.raises(ValidationError):
         RateLimiter(tiers={"FREE": {"requests_per_minute": 0}})

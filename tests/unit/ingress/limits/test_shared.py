@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Callable
 
 import pytest
+import redis.asyncio
 
 from config.models import OnStoreFailure
 from ingress.identity.session_store import (
@@ -13,7 +14,7 @@ from ingress.identity.session_store import (
     SessionRef,
     SessionsUnavailable,
 )
-from ingress.limits.allowance import Allowance, Charge, StoreUnavailable
+from ingress.limits.allowance import Allowance, Charge, Outcome, StoreUnavailable
 from ingress.limits.shared import LimitListener, NodeStore
 from tests.servers import RedisServer
 
@@ -88,7 +89,8 @@ async def test_sessions_without_redis(private_redis: Callable[[], RedisServer]) 
     """No session is good then, not even one that this node has made; after that it is again."""
     server = private_redis()
     session = SessionRef(SessionOwner(b"session:{a}|a", 60), b"s")
-    async with NodeStore(server.url) as store:
+    count = Count()
+    async with NodeStore(server.url, count) as store:
         await store.sessions.open(session, bytes(32), ())
         assert (await store.check((), session=session)).allowed
         server.kill()
@@ -99,6 +101,7 @@ async def test_sessions_without_redis(private_redis: Callable[[], RedisServer]) 
             store.check([charge("open")], session=session), return_exceptions=True
         )
         assert [type(each) for each in found] == [SessionsUnavailable] * 4
+        assert count.not_shared == 4
         assert (await store.check([charge("local")])).allowed
         server.start()
         await until(store, "connected")
@@ -118,6 +121,30 @@ async def test_a_check_that_redis_does_not_answer(
         checks = [store.check(charges) for _ in range(30)]
         assert sum(outcome.allowed for outcome in await asyncio.gather(*checks)) == 10
     assert count.not_shared == 30
+
+
+async def test_one_key_that_is_broken(private_redis: Callable[[], RedisServer]) -> None:
+    """Of that caller the session is refused and the limit is local; the others share as ever."""
+    broken = SessionRef(SessionOwner(uuid.uuid4().bytes, 60), b"s")
+    lasting = SessionRef(SessionOwner(uuid.uuid4().bytes, 60), b"s")
+    own, others = charge("local"), charge("local", 99)
+    url = private_redis().url
+    async with NodeStore(url) as store, redis.asyncio.Redis.from_url(url) as client:
+        await store.sessions.open(lasting, bytes(32), ())
+        await client.set(broken.owner.key, "x")
+        await client.rpush(own.key, "x")
+        for _ in range(20):
+            calls = (
+                store.check([others], session=broken),
+                store.sessions.open(broken, bytes(32), ()),
+                store.check([others], session=lasting),
+            )
+            refused, unopened, passed = await asyncio.gather(*calls, return_exceptions=True)
+            assert type(refused) is type(unopened) is SessionsUnavailable
+            assert isinstance(passed, Outcome)
+            assert passed.allowed
+        assert [(await store.check([own])).allowed for _ in range(3)] == [True, True, False]
+        assert store.state == "connected"
 
 
 async def test_without_a_url() -> None:
