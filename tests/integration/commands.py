@@ -191,3 +191,19 @@ def configuration(
     for name, content in files.items():
         (directory / f"{name}.yaml").write_text(yaml.safe_dump(content))
     return str(directory)
+
+
+@asynccontextmanager
+async def two_ingresses(
+    folder: Path, directory: str, amqp_url: str, redis_url: str
+) -> AsyncIterator[tuple[Running, Running]]:
+    """Ready over one Redis, with a dispatcher behind them."""
+    config = ("--config", directory)
+    urls = {"amqp_url": amqp_url, "redis_url": redis_url}
+    async with (
+        launched(folder, "dispatcher", *config, amqp_url=amqp_url) as dispatcher,
+        launched(folder, "ingress", *config, **urls) as one,
+        launched(folder, "ingress", *config, **urls) as other,
+    ):
+        await asyncio.gather(*(role.ready() for role in (dispatcher, one, other)))
+        yield one, other

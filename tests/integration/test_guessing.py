@@ -1,6 +1,5 @@
 """Guessing at real processes: two ingresses over one Redis count as one, and tell what they see."""
 
-import asyncio
 from base64 import b64encode
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -10,7 +9,7 @@ from pathlib import Path
 from aiohttp import web
 
 from tests.integration.commands import SECRET as JWT_SECRET
-from tests.integration.commands import Running, launched, run, upstream
+from tests.integration.commands import Running, run, two_ingresses, upstream
 from tests.integration.door import ask, guarded
 from tests.servers import RedisServer
 
@@ -31,15 +30,8 @@ async def door(folder: Path, amqp_url: str, redis_url: str) -> AsyncIterator[lis
     async with upstream(hello) as url:
         options = {"rate_limits": [RULE], "trusted_proxies": ["127.0.0.4"]}
         directory = guarded(folder, url, [], auth={"clients": [CLIENT]}, **options)
-        config = ("--config", directory)
-        urls = {"amqp_url": amqp_url, "redis_url": redis_url}
-        async with (
-            launched(folder, "dispatcher", *config, amqp_url=amqp_url) as dispatcher,
-            launched(folder, "ingress", *config, **urls) as one,
-            launched(folder, "ingress", *config, **urls) as other,
-        ):
-            await asyncio.gather(*(role.ready() for role in (dispatcher, one, other)))
-            yield [one, other]
+        async with two_ingresses(folder, directory, amqp_url, redis_url) as pair:
+            yield list(pair)
 
 
 def basic(password: str) -> str:

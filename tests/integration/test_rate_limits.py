@@ -2,8 +2,8 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 from uuid import uuid4
 
@@ -12,11 +12,11 @@ from aiohttp import web
 
 from tests.integration.commands import (
     SECRET,
-    Running,
     configuration,
     launched,
     run,
     started,
+    two_ingresses,
     upstream,
 )
 from tests.servers import RedisClusterNode, RedisServer
@@ -68,29 +68,15 @@ async def statuses(urls: list[str], headers: dict[str, str] | None = None) -> Co
     return Counter(status for status, _ in answers)
 
 
-@asynccontextmanager
-async def two_ingresses(
-    folder: Path, amqp_url: str, redis_url: str
-) -> AsyncIterator[tuple[Running, Running]]:
-    """Ready, with a dispatcher behind them."""
-    async with upstream(hello) as url:
-        config = ("--config", configuration(folder, url, [LIMITED], rate_limits=RULES))
-        urls = {"amqp_url": amqp_url, "redis_url": redis_url}
-        async with (
-            launched(folder, "dispatcher", *config, amqp_url=amqp_url) as dispatcher,
-            launched(folder, "ingress", *config, **urls) as one,
-            launched(folder, "ingress", *config, **urls) as other,
-        ):
-            await asyncio.gather(*(role.ready() for role in (dispatcher, one, other)))
-            yield one, other
-
-
 async def test_two_ingresses_admit_exactly_the_limit(
     tmp_path: Path, amqp_url: str, private_redis: Callable[[], RedisServer]
 ) -> None:
     """At ten times the allowance, over both at once, the allowance passes, to the request."""
     redis = private_redis()
-    async with two_ingresses(tmp_path, amqp_url, redis.url) as pair:
+    async with upstream(hello) as url, AsyncExitStack() as stack:
+        directory = configuration(tmp_path, url, [LIMITED], rate_limits=RULES)
+        running = two_ingresses(tmp_path, directory, amqp_url, redis.url)
+        pair = await stack.enter_async_context(running)
         by_route = [f"{pair[n % 2].public}/limited/{n}" for n in range(ATTEMPTS)]
         assert await statuses(by_route) == {200: ALLOWANCE, 429: ATTEMPTS - ALLOWANCE}
         by_header = [f"{pair[n % 2].public}/open/app/{n}" for n in range(50)]

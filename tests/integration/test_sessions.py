@@ -24,9 +24,9 @@ from tests.integration.commands import (
     WITHIN,
     Running,
     environment,
-    launched,
     run,
     started,
+    two_ingresses,
     upstream,
 )
 from tests.integration.door import guarded
@@ -97,21 +97,16 @@ class Client:
 
 
 @asynccontextmanager
-async def two_ingresses(
+async def door(
     folder: Path, amqp_url: str, redis_url: str
 ) -> AsyncIterator[tuple[Running, Running, Client]]:
-    """Ready, with a dispatcher behind them; and a client."""
+    """Two ingresses, and a client."""
     async with upstream(mirror) as url:
         directory = guarded(folder, url, [LIMITED], auth={"clients": [CLIENT]})
-        config = ("--config", directory)
-        urls = {"amqp_url": amqp_url, "redis_url": redis_url}
         async with (
-            launched(folder, "dispatcher", *config, amqp_url=amqp_url) as dispatcher,
-            launched(folder, "ingress", *config, **urls) as one,
-            launched(folder, "ingress", *config, **urls) as other,
+            two_ingresses(folder, directory, amqp_url, redis_url) as (one, other),
             aiohttp.ClientSession() as session,
         ):
-            await asyncio.gather(*(role.ready() for role in (dispatcher, one, other)))
             yield one, other, Client(session)
 
 
@@ -119,7 +114,7 @@ async def test_what_is_ended_at_one_is_ended_at_the_other(
     tmp_path: Path, amqp_url: str, redis_url: str
 ) -> None:
     """A token that an ingress has let pass many times is refused with the very next request."""
-    async with two_ingresses(tmp_path, amqp_url, redis_url) as (one, other, client):
+    async with door(tmp_path, amqp_url, redis_url) as (one, other, client):
         assert await client.login(one) == 200
         stolen = Client(client.session, client.access)
         for path in ("/closed", "/limited"):
@@ -144,7 +139,7 @@ async def test_what_is_ended_at_one_is_ended_at_the_other(
 
 async def test_fifty_parallel_refreshes(tmp_path: Path, amqp_url: str, redis_url: str) -> None:
     """Over both at once at most one succeeds; then the whole session is over, at both."""
-    async with two_ingresses(tmp_path, amqp_url, redis_url) as pair:
+    async with door(tmp_path, amqp_url, redis_url) as pair:
         *ingresses, client = pair
         for _ in range(5):
             assert await client.login(ingresses[0]) == 200
@@ -175,7 +170,7 @@ async def test_redis_dies_and_comes_back_empty(
 ) -> None:
     """Without it no session is good, and nobody is told that his is over; tokens of others are."""
     redis = private_redis()
-    async with two_ingresses(tmp_path, amqp_url, redis.url) as (one, other, client):
+    async with door(tmp_path, amqp_url, redis.url) as (one, other, client):
         assert await client.login(one) == 200
         foreign = Client(client.session, made_token(SECRET, "HS256", exp=time.time() + 600))
         assert [await client.ask(at) for at in (one, other)] == [200, 200]
@@ -200,7 +195,7 @@ async def test_redis_stands_still_and_is_flushed(
 ) -> None:
     """While it does not answer: 503, then as before. Flushed: 401, and a new login helps."""
     redis = private_redis()
-    async with two_ingresses(tmp_path, amqp_url, redis.url) as (one, other, client):
+    async with door(tmp_path, amqp_url, redis.url) as (one, other, client):
         assert await client.login(one) == 200
         async with RedisLink(redis.url) as link:
             await link.call(pack(b"CLIENT", b"PAUSE", b"1500", b"ALL"))

@@ -1,6 +1,5 @@
 """The whole door: two ingresses over one Redis, every policy on one route, in their order."""
 
-import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -13,7 +12,7 @@ import pytest
 from aiohttp import web
 
 from tests.integration.commands import SECRET as JWT_SECRET
-from tests.integration.commands import Running, launched, run, upstream
+from tests.integration.commands import Running, run, two_ingresses, upstream
 from tests.integration.door import ask, guarded
 from tests.servers import RedisServer
 
@@ -71,15 +70,8 @@ async def door(folder: Path, amqp_url: str, redis_url: str) -> AsyncIterator[lis
     async with upstream(mirror) as url:
         rules = {"rate_limits": RULES, "ip_filter": {"deny": ["127.0.0.2"]}}
         directory = guarded(folder, url, [ORDERS], auth=AUTH, **rules)
-        config = ("--config", directory)
-        urls = {"amqp_url": amqp_url, "redis_url": redis_url}
-        async with (
-            launched(folder, "dispatcher", *config, amqp_url=amqp_url) as dispatcher,
-            launched(folder, "ingress", *config, **urls) as one,
-            launched(folder, "ingress", *config, **urls) as other,
-        ):
-            await asyncio.gather(*(role.ready() for role in (dispatcher, one, other)))
-            yield [one, other]
+        async with two_ingresses(folder, directory, amqp_url, redis_url) as pair:
+            yield list(pair)
 
 
 async def token(folder: Path, *options: str) -> str:
