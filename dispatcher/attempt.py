@@ -60,6 +60,13 @@ NO_INSTANCE = Attempt(
     ),
     verdict=Verdict.UNKNOWN,
 )
+TOO_LATE = Attempt(
+    response=None,
+    problem=Problem(
+        ProblemType.DEADLINE_EXCEEDED.slug, "There was no time left to call the service.", "no"
+    ),
+    verdict=Verdict.UNKNOWN,
+)
 
 
 def responded(response: UpstreamResponse, instance: str, upstream_ms: float) -> Attempt:

@@ -18,7 +18,7 @@ import msgspec
 
 from broker.messages import Envelope, Headers, Problem, Reply
 from broker.problems import PROBLEM_TYPES, ProblemType
-from dispatcher.attempt import NO_INSTANCE, Attempt, failed, responded
+from dispatcher.attempt import NO_INSTANCE, TOO_LATE, Attempt, failed, responded
 from dispatcher.metrics import DispatcherListener
 from dispatcher.policies import concurrency
 from dispatcher.policies.concurrency import Ending
@@ -94,6 +94,8 @@ class Pipeline:
         outgoing = await self._transformation.request(envelope)
         if isinstance(outgoing, Problem):
             return Answered(_reply(work, Attempt(None, outgoing), taken_at))
+        if self._now() >= envelope.deadline:  # a transform of a large body takes its time
+            return Expired()
         work.outgoing = outgoing
         last = await self.call(work, rules)
         if last is None:
@@ -130,8 +132,12 @@ class Pipeline:
             if wait is None:
                 return last
             await self._retry.sleep(wait)
-            if self._now() >= work.envelope.deadline:  # a busy process sleeps longer than asked for
+            if not self._in_time(work.envelope):  # a busy process sleeps longer than asked for
                 return last
+
+    def _in_time(self, envelope: Envelope) -> bool:
+        """Whether a call that is made now could be answered in time."""
+        return self._now() + SHORTEST_CALL <= envelope.deadline
 
     def _wait(self, work: Work, last: Attempt) -> float | None:
         """Seconds until the next try, which is counted; None where time or budget forbid it."""
@@ -164,7 +170,7 @@ class Pipeline:
         """Whether there is an instance to ask, the time for it, and the budget."""
         if all(instance.name in tried for instance in self._discovery.instances):
             return False
-        if self._now() + SHORTEST_CALL > envelope.deadline or not self.admits:
+        if not self._in_time(envelope) or not self.admits:
             return False
         if not self._budget.take():
             self._listener.retry_budget_exhausted(envelope.service)
@@ -214,6 +220,8 @@ class Pipeline:
     async def _try_once(self, work: Work, rules: RouteRules, tried: list[str]) -> Attempt:
         """Pick an instance, another than those tried if there is one, and call it."""
         envelope = work.outgoing
+        if not self._in_time(envelope):
+            return TOO_LATE
         instance = self._balancer.pick(self._discovery.instances, tried)
         if instance is None:
             return NO_INSTANCE

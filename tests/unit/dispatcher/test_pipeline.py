@@ -277,6 +277,36 @@ async def test_both_bodies_are_transformed() -> None:
     assert (reply.upstream_ms, reply.attempts) == (500, 1)
 
 
+async def transformed_for(seconds: float, message: Envelope) -> tuple[Outcome, int]:
+    """How a message ends whose transform takes so long, and how many calls were made for it."""
+    clock, client = Clock(), HeldClient()
+
+    def passed(name: str, ended: str) -> None:
+        clock.now += seconds
+
+    way = pipeline(client, service(), clock, transforms=[CHANGING], ended=passed)
+    delivery = RecordingDelivery(message, redelivered=False, log=[])
+    outcome = await asyncio.wait_for(way.handle(Work(delivery)), 5)
+    return outcome, len(client.calls)
+
+
+@pytest.mark.parametrize("message", [envelope(body=b'{"asked":1}'), post(body=b'{"asked":1}')])
+async def test_nothing_is_called_after_a_transform_that_took_too_long(message: Envelope) -> None:
+    """The deadline holds after the transform as it did before."""
+    assert await transformed_for(10, message) == (Expired(), 0)
+
+
+async def test_nothing_is_called_that_could_not_be_answered_in_time() -> None:
+    """With a few milliseconds left the client hears that nothing was done."""
+    outcome, calls = await transformed_for(9.998, post(body=b'{"asked":1}'))
+
+    assert isinstance(outcome, Answered)
+    reply = outcome.reply
+    assert (reply.status, reply.attempts, reply.instance, calls) == (504, 0, "", 0)
+    assert reply.problem is not None
+    assert (reply.problem.type, reply.problem.executed) == ("deadline-exceeded", "no")
+
+
 async def test_a_request_that_can_not_be_transformed_is_not_sent() -> None:
     """It is answered with a problem, as after no call."""
     client, ended = HeldClient(), list[tuple[str, str]]()
