@@ -65,6 +65,7 @@ class Pipeline:
         self._client = client
         self._discovery = discovery
         self._balancer = balancer
+        self._name = service.name
         self._timeout = service.timeout
         self._rules = rules
         self.limiter = memory.limiter
@@ -145,12 +146,18 @@ class Pipeline:
         wait = self._retry.delay(work.retries, last, envelope.deadline)
         if wait is None:
             return None
-        if not self._budget.take():
-            self._listener.retry_budget_exhausted(envelope.service)
+        if not self._within_budget():
             return None
         work.retries += 1
-        self._listener.retried(envelope.service)
+        self._listener.retried(self._name)
         return wait
+
+    def _within_budget(self) -> bool:
+        """Whether a call more than those asked for may be made; counted if so."""
+        if self._budget.take():
+            return True
+        self._listener.retry_budget_exhausted(self._name)
+        return False
 
     # --- hedge ----------------------------------------------------------------------------------
 
@@ -161,7 +168,7 @@ class Pipeline:
         def more() -> Coroutine[Any, Any, Attempt | None] | None:
             if not self._may_hedge(work.envelope, tried):
                 return None
-            self._listener.hedged(work.envelope.service)
+            self._listener.hedged(self._name)
             return self._guarded(work, rules, tried)
 
         return await hedged(self._guarded(work, rules, tried), more, rules.hedge)
@@ -172,10 +179,7 @@ class Pipeline:
             return False
         if not self._in_time(envelope) or not self.admits:
             return False
-        if not self._budget.take():
-            self._listener.retry_budget_exhausted(envelope.service)
-            return False
-        return True
+        return self._within_budget()
 
     # --- breaker --------------------------------------------------------------------------------
 
@@ -230,7 +234,11 @@ class Pipeline:
         remaining = envelope.deadline - self._now()
         timeout = min(self._timeout, remaining)
         request = UpstreamRequest(
-            envelope.method, envelope.target, _headers(work, remaining), envelope.body
+            envelope.method,
+            envelope.target,
+            _headers(work, remaining),
+            envelope.body,
+            self._within_budget if envelope.idempotent else None,
         )
         verdict, ending = Verdict.UNKNOWN, Ending.IGNORED  # also of what is broken off
         self._balancer.began(instance)

@@ -84,6 +84,42 @@ async def test_a_retry_goes_to_the_instance_that_is_well(tmp_path: Path) -> None
     assert metrics['dispatcher_retries_total{service="users"}'] == bad.accepted - 1
 
 
+async def every_second_is_lost(wire: Wire) -> None:
+    """Answer the first request of each connection, and crash at the next."""
+    await wire.answer(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+    await wire.request()
+    wire.reset()
+
+
+async def test_a_get_that_must_not_happen_twice_does_not(tmp_path: Path) -> None:
+    """Under `delivery: at_most_once` it is not even sent again where a kept connection is dead."""
+    route = {"path": "/r/*", "service": "users", "delivery": "at_most_once", "retry_count": 2}
+    async with ScriptedUpstream(every_second_is_lost) as bad:
+        config = configured(tmp_path, [route], [{"name": "users", "base_url": str(bad.address)}])
+        async with started(tmp_path, "up", "--config", config) as up, aiohttp.ClientSession() as s:
+            statuses = [(await ask(s, f"{up.public}/r/{n}"))[0] for n in range(4)]
+        assert statuses == [200, 502, 200, 502]
+        assert bad.requests == 4
+
+
+async def test_dead_connections_do_not_multiply_the_calls(tmp_path: Path) -> None:
+    """What is sent once more on a fresh connection is paid from the budget of retries."""
+    async with ScriptedUpstream(every_second_is_lost) as bad:
+        config = configured(
+            tmp_path,
+            [{"path": "/r/*", "service": "users"}],
+            [{"name": "users", "base_url": str(bad.address)}],
+        )
+        async with started(tmp_path, "up", "--config", config) as up, aiohttp.ClientSession() as s:
+            statuses = [(await ask(s, f"{up.public}/r/{n}"))[0] for n in range(40)]
+            metrics = await up.metrics()
+        repeated = bad.requests - 40
+    assert set(statuses) == {200, 502}
+    assert 3 <= repeated <= 8
+    assert metrics["dispatcher_upstream_connections_repeated_total"] == repeated
+    assert metrics['dispatcher_retry_budget_exhausted_total{service="users"}'] >= 1
+
+
 async def test_a_hedge_overtakes_an_instance_that_hangs(tmp_path: Path) -> None:
     """The answer is that of the other instance, and the connection to the first one is closed."""
     service = Service()
