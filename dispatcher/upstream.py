@@ -132,9 +132,15 @@ class ProtocolError(UpstreamError):
 
 
 class ResponseTooLarge(UpstreamError):
-    """The header block or the body is over its limit."""
+    """More header fields, or trailers, or interim responses came than any good answer has."""
 
     proxy_error = ProxyError.HTTP_RESPONSE_HEADER_SECTION_SIZE
+
+
+class BodyTooLarge(ResponseTooLarge):
+    """The body is over the limit that the operator has set for this service."""
+
+    proxy_error = ProxyError.HTTP_RESPONSE_BODY_SIZE
 
 
 class UpstreamTimeout(UpstreamError):

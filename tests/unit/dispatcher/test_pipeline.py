@@ -10,6 +10,7 @@ from config.models import Service, Transform
 from dispatcher.settle import Answered, Expired, Outcome, Work
 from dispatcher.upstream import (
     Address,
+    BodyTooLarge,
     ConnectFailed,
     ConnectionLost,
     ConnectTimedOut,
@@ -151,7 +152,8 @@ async def test_instances_take_turns() -> None:
         (ConnectionLost, 10, "ejected"),
         (UpstreamTimeout, 20, "ejected"),
         (UpstreamTimeout, 10, "healthy"),
-        (ResponseTooLarge, 10, "healthy"),
+        (ResponseTooLarge, 10, "ejected"),
+        (BodyTooLarge, 10, "healthy"),
     ],
 )
 async def test_the_balancer_hears_of_failures(
@@ -215,6 +217,7 @@ async def test_no_instance() -> None:
         (ConnectionLost, 502, "upstream-connection"),
         (ProtocolError, 502, "upstream-protocol"),
         (ResponseTooLarge, 502, "upstream-protocol"),
+        (BodyTooLarge, 502, "upstream-protocol"),
         (UpstreamTimeout, 504, "deadline-exceeded"),
         (InvalidRequest, 400, "bad-request"),
         (UpstreamError, 502, "upstream-connection"),
