@@ -217,7 +217,7 @@ class Dispatcher:
             self._listener,
             self._now,
         )
-        self._listener.consuming(service.name, lambda: consumer.in_flight, lambda: consumer.limit)
+        self._listener.consuming(service.name, lambda: consumer.taken, lambda: consumer.limit)
         await consumer.start()
 
     def _let_go(self, consumer: ServiceConsumer) -> None:

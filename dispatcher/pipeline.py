@@ -213,11 +213,27 @@ class Pipeline:
         assert self._breaker is not None  # noqa: S101 -- it refused
         retry_after = self._breaker.retry_after
         if rules.when_open == "fallback" and self._fallback is not None:
-            other = partial(self._fall_back_to.call, work, rules) if self._fall_back_to else None
+            other = (
+                partial(self._fall_back_to.stand_in, work, rules) if self._fall_back_to else None
+            )
             answer = await self._fallback.answer(work.envelope, retry_after, other)
             if answer is not None:
                 return answer
         return last or _circuit_open(retry_after)
+
+    async def stand_in(self, work: Work, rules: RouteRules) -> Attempt | None:
+        """Call for a message of a service that falls back to this one; None without a free slot.
+
+        It does not wait for one: the outage of one service must not become a queue at another,
+        whose own messages come first.
+        """
+        if not self.limiter.admit():
+            self._listener.fallback_refused(self._name)
+            return None
+        try:
+            return await self.call(work, rules)
+        finally:
+            self.limiter.leave()
 
     # --- pick, and call -------------------------------------------------------------------------
 
@@ -263,7 +279,8 @@ class Pipeline:
             self._balancer.ended(instance, verdict, seconds)
             self.limiter.ended(envelope.route, seconds, ending)
             if ending is Ending.DROPPED:
-                self._listener.dropped(envelope.service)
+                self._listener.dropped(self._name)
+            self._listener.called(self._name, seconds)
         work.sent = True
         return responded(response, instance.name, seconds * 1000)
 

@@ -398,6 +398,73 @@ async def test_a_service_falls_back_to_another() -> None:
     assert [bench.broker.replies[f"r{n}"].instance for n in range(2)] == ["http://others.test"] * 2
 
 
+class TestFallbackWithinItsLimit:
+    """The outage of one service does not flood the one that stands in for it."""
+
+    class Counting(DispatcherListener):
+        """Whose calls and refusals are counted."""
+
+        def __init__(self) -> None:
+            self.called_of: list[str] = []
+            self.refused_by: list[str] = []
+
+        def called(self, service: str, seconds: float) -> None:
+            self.called_of.append(service)
+
+        def fallback_refused(self, service: str) -> None:
+            self.refused_by.append(service)
+
+    @staticmethod
+    def bench(listener: DispatcherListener | None = None) -> Bench:
+        """`users` falls back to `others`, which is called twice at a time."""
+        first = guarded(limit=10, circuit_breaker={"fallback_service": "others"})
+        others = service("others", base_url="http://others.test", limit=2)
+        return Bench(snapshot(first, others), listener)
+
+    async def test_no_more_calls_than_it_has_slots(self) -> None:
+        """Those beyond are refused at once; calls and refusals count for who was called."""
+        counting = self.Counting()
+        bench = self.bench(counting)
+        async with bench.dispatcher:
+            await open_breaker(bench)
+            for number in range(5):
+                bench.broker.deliver(envelope(f"r{number}"))
+            await settled()
+            calls = bench.client.calls[1:]
+            assert [call.address.host for call in calls] == ["others.test"] * 2
+            refused = {
+                reply.status for name, reply in bench.broker.replies.items() if name[0] == "r"
+            }
+            assert (refused, counting.refused_by) == ({503}, ["others"] * 3)
+            for call in calls:
+                call.answer()
+            await settled()
+            assert counting.called_of == ["users", "others", "others"]
+
+    async def test_its_own_messages_and_guests_share_its_slots(self) -> None:
+        """Its own wait while guests have them all, and go on when one of those has left."""
+        bench = self.bench()
+        async with bench.dispatcher:
+            await open_breaker(bench)
+            for number in range(2):
+                bench.broker.deliver(envelope(f"guest{number}"))
+            await settled()
+            bench.broker.deliver(envelope("own", service="others"))
+            await settled()
+            assert len(bench.client.calls) == 3
+            bench.client.calls[1].answer()
+            await settled()
+            assert len(bench.client.calls) == 4
+
+            bench.broker.deliver(envelope("late"))
+            await settled()
+            assert bench.broker.replies["late"].status == 503
+            for call in bench.client.calls[2:]:
+                call.answer()
+            await settled()
+        assert bench.broker.replies["own"].status == 200
+
+
 async def test_what_listeners_hear_of_a_breaker() -> None:
     """That there is one, each change of its state, and that there is none any more."""
     heard: list[tuple[str, str]] = []
