@@ -359,6 +359,22 @@ async def test_a_breaker_survives_changes_elsewhere() -> None:
 
 
 @pytest.mark.parametrize(
+    "instances",
+    [
+        [{"url": "http://users.test:8080"}, {"url": "http://more.test"}],
+        [{"url": "http://users.test:8080", "weight": 5}],
+    ],
+)
+async def test_a_breaker_survives_other_instances(instances: list[dict[str, Any]]) -> None:
+    """An instance that is added, or weighted, does not end the outage of the service."""
+    bench = Bench(snapshot(guarded()))
+    async with bench.dispatcher:
+        await open_breaker(bench)
+        await bench.dispatcher.use(snapshot(guarded(base_url=None, instances=instances)))
+        assert bench.dispatcher.breakers["users"].state is State.OPEN
+
+
+@pytest.mark.parametrize(
     "changed",
     [
         guarded(base_url="http://elsewhere.test"),
