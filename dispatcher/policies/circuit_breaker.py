@@ -10,6 +10,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from inspect import isawaitable
 from typing import Any, ParamSpec, TypeVar
 
 from dispatcher.policies.sliding_window import SlidingWindow
@@ -35,6 +36,10 @@ class CircuitOpen(Exception):
     def __init__(self, retry_after: float) -> None:
         super().__init__(f"the circuit is open for {retry_after:.1f} s")
         self.retry_after = retry_after
+
+
+class _NotAsync(TypeError):
+    """What was to be called is a mistake of the caller's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +74,7 @@ class CircuitBreaker:
     nothing of the service as it is when it ends.
 
     ``listener`` hears of each change of state; ``clock`` gives seconds. Raises ValueError for
-    numbers that make it open from the start, or never close.
+    numbers that make no sense: it would be open from the start, never open, or never close.
     """
 
     def __init__(
@@ -87,10 +92,15 @@ class CircuitBreaker:
         listener: Callable[[Transition], None] = _nobody,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        if failure_threshold < 1 or half_open_max_calls < 1:
-            raise ValueError("failure_threshold and half_open_max_calls are at least 1")
-        if reset_timeout <= 0:
-            raise ValueError("reset_timeout is above 0 seconds")
+        _check_counts(
+            failure_threshold=failure_threshold,
+            half_open_max_calls=half_open_max_calls,
+            minimum_calls=minimum_calls,
+        )
+        _check_seconds(
+            reset_timeout=reset_timeout, slow_call_duration=slow_call_duration, window=window
+        )
+        _check_parts(failure_rate=failure_rate, slow_call_rate=slow_call_rate)
         self._threshold = failure_threshold
         self._reset_timeout = reset_timeout
         self._fallback_response = fallback_response
@@ -117,8 +127,11 @@ class CircuitBreaker:
         """The result of the call, or, while open, a copy of ``fallback_response``.
 
         Every Exception counts as a failure, and is raised. A call that is cancelled counts as
-        nothing. Raises CircuitOpen while open without a fallback.
+        nothing, and neither does a function that gives nothing to await, which is a TypeError.
+        Raises CircuitOpen while open without a fallback.
         """
+        if not callable(function):
+            raise TypeError(f"call(function, *arguments): {function!r} is no function")
         permit = self.acquire()
         if permit is None:
             if self._fallback_response is None:
@@ -126,7 +139,13 @@ class CircuitBreaker:
             return copy.deepcopy(self._fallback_response)
         began = self._clock()
         try:
-            result = await function(*args, **kwargs)
+            awaitable = function(*args, **kwargs)
+            if not isawaitable(awaitable):
+                raise _NotAsync(f"{function!r} is not async: there is nothing to await")
+            result = await awaitable
+        except _NotAsync:
+            self.released(permit)
+            raise
         except Exception:
             self.failed(permit, self._clock() - began)
             raise
@@ -248,3 +267,21 @@ class CircuitBreaker:
         if state is not previous:
             reset_after = seconds if state is State.OPEN else 0.0
             self._listener(Transition(previous, state, reset_after, told))
+
+
+def _check_counts(**counts: int) -> None:
+    for name, count in counts.items():
+        if not count >= 1:
+            raise ValueError(f"{name} is {count}, and must be at least 1")
+
+
+def _check_seconds(**times: float) -> None:
+    for name, seconds in times.items():
+        if not 0 < seconds < math.inf:  # which nan is not, either
+            raise ValueError(f"{name} is {seconds}, and must be above 0 seconds, and finite")
+
+
+def _check_parts(**parts: float | None) -> None:
+    for name, part in parts.items():
+        if part is not None and not 0 < part <= 1:
+            raise ValueError(f"{name} is {part}, and must be above 0 and at most 1")
