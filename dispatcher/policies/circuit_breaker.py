@@ -19,6 +19,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _CALLS, _FAILED, _SLOW = range(3)
+_WORDS = {_FAILED: "failed", _SLOW: "were slow"}
 _PROBING = 1.0  # seconds in which a probe may have its answer
 
 
@@ -47,13 +48,14 @@ class Transition:
     """A change of state.
 
     ``reset_after`` is seconds until a call is tried, in OPEN. ``told``: by the word of a peer, not
-    by calls of its own.
+    by calls of its own. ``reason`` is for people.
     """
 
     previous: State
     state: State
     reset_after: float = 0.0
     told: bool = False
+    reason: str = ""
 
 
 def _nobody(_: Transition) -> None:
@@ -188,7 +190,7 @@ class CircuitBreaker:
             return self._period
         # Probes that have not ended within reset_timeout are given up, or it would never close.
         if not self._permits and self._clock() >= self._tries_at:
-            self._enter(State.HALF_OPEN)
+            self._enter(State.HALF_OPEN, "a call is tried")
         if not self._permits:
             return None
         self._permits -= 1
@@ -204,19 +206,21 @@ class CircuitBreaker:
             if self._window is not None:
                 self._rate(self._window, False, slow)
         elif slow:
-            self._enter(State.OPEN)
+            self._enter(State.OPEN, f"a probe took {seconds:.3g} s")
         else:
             self._succeeded += 1
             if self._succeeded >= self._probes:
-                self._enter(State.CLOSED)
+                self._enter(State.CLOSED, "all probes succeeded")
 
     def failed(self, permit: int, seconds: float = 0.0) -> None:
         """The call failed after so long."""
         if permit != self._period:
             return
         self._failures += 1
-        if self._state is State.HALF_OPEN or self._failures >= self._threshold:
-            self._enter(State.OPEN)
+        if self._state is State.HALF_OPEN:
+            self._enter(State.OPEN, "a probe failed")
+        elif self._failures >= self._threshold:
+            self._enter(State.OPEN, f"failures in a row: {self._failures}")
         elif self._window is not None:
             self._rate(self._window, True, seconds >= self._slow_from)
 
@@ -234,7 +238,8 @@ class CircuitBreaker:
         states its own probes know better.
         """
         if self._state is State.CLOSED and reset_after > 0:
-            self._enter(State.OPEN, min(reset_after, self._reset_timeout), told=True)
+            seconds = min(reset_after, self._reset_timeout)
+            self._enter(State.OPEN, "a peer's has opened", seconds, told=True)
 
     # --- states ---------------------------------------------------------------------------------
 
@@ -246,13 +251,17 @@ class CircuitBreaker:
         if slow:
             window.add(_SLOW)
         calls = window.totals[_CALLS]
-        if calls >= self._minimum_calls and any(
-            limit is not None and window.totals[column] >= limit * calls
-            for column, limit in self._limits
-        ):
-            self._enter(State.OPEN)
+        if calls < self._minimum_calls:
+            return
+        for column, limit in self._limits:
+            count = window.totals[column]
+            if limit is not None and count >= limit * calls:
+                self._enter(State.OPEN, f"{count} of {calls} calls {_WORDS[column]}")
+                return
 
-    def _enter(self, state: State, seconds: float | None = None, told: bool = False) -> None:
+    def _enter(
+        self, state: State, reason: str, seconds: float | None = None, told: bool = False
+    ) -> None:
         """Go over to another state; ``seconds`` from now it would let calls through."""
         seconds = self._reset_timeout if seconds is None else seconds
         previous, self._state = self._state, state
@@ -266,7 +275,7 @@ class CircuitBreaker:
                 self._window.clear()
         if state is not previous:
             reset_after = seconds if state is State.OPEN else 0.0
-            self._listener(Transition(previous, state, reset_after, told))
+            self._listener(Transition(previous, state, reset_after, told, reason))
 
 
 def _check_counts(**counts: int) -> None:

@@ -481,6 +481,16 @@ class TestFallbackWithinItsLimit:
         assert bench.broker.replies["own"].status == 200
 
 
+async def test_a_breaker_that_opens_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """With its service, and why."""
+    bench = Bench(snapshot(guarded()))
+    async with bench.dispatcher:
+        await open_breaker(bench)
+    [line] = [text for text in caplog.messages if "breaker" in text]
+    assert line.startswith("circuit breaker of users OPEN until")
+    assert line.endswith("failures in a row: 1")
+
+
 async def test_what_listeners_hear_of_a_breaker() -> None:
     """That there is one, each change of its state, and that there is none any more."""
     heard: list[tuple[str, str]] = []

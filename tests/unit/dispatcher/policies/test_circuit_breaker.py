@@ -61,7 +61,7 @@ def test_failures_in_a_row_open_it() -> None:
     bench.fail(1)
 
     assert bench.breaker.state is OPEN
-    assert bench.told == [Transition(CLOSED, OPEN, reset_after=60.0)]
+    assert bench.told == [Transition(CLOSED, OPEN, reset_after=60.0, reason="failures in a row: 3")]
 
 
 def test_nothing_passes_while_it_is_open() -> None:
@@ -262,7 +262,7 @@ def test_a_peers_word_opens_it() -> None:
     short.breaker.peer_opened(20.0)
     long.breaker.peer_opened(1e9)
 
-    assert short.told == [Transition(CLOSED, OPEN, reset_after=20.0, told=True)]
+    assert short.told == [Transition(CLOSED, OPEN, 20.0, told=True, reason="a peer's has opened")]
     assert long.breaker.retry_after == 60.0
     short.clock.now += 20.0
     assert short.call()
