@@ -91,6 +91,11 @@ class ServiceConsumer:
         return len(self._running) + self.pipeline.limiter.guests
 
     @property
+    def held(self) -> int:
+        """How many wait for a breaker to close, without a slot."""
+        return len(self._holding)
+
+    @property
     def limit(self) -> int:
         """How many may be, now."""
         return self.pipeline.limiter.limit.current

@@ -220,6 +220,7 @@ class Dispatcher:
             self._now,
         )
         self._listener.consuming(service.name, lambda: consumer.taken, lambda: consumer.limit)
+        self._listener.holding(service.name, lambda: consumer.held)
         await consumer.start()
 
     def _let_go(self, consumer: ServiceConsumer) -> None:

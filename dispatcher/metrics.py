@@ -45,6 +45,9 @@ class DispatcherListener:
         is how many may be.
         """
 
+    def holding(self, service: str, held: Callable[[], int]) -> None:
+        """``held`` counts, from now on, the service's messages that wait for its breaker."""
+
     def answered(self, envelope: Envelope, reply: Reply) -> None:
         """A reply went home."""
 
@@ -110,6 +113,12 @@ class DispatcherMetrics(DispatcherListener):
         self._in_flight = Gauge(
             "dispatcher_in_flight", "Messages under way.", ["service"], registry=registry
         )
+        self._held = Gauge(
+            "dispatcher_held",
+            "Messages that wait for a circuit breaker to close.",
+            ["service"],
+            registry=registry,
+        )
         self._limit = Gauge(
             "dispatcher_concurrency_limit",
             "Messages that may be under way at once.",
@@ -172,7 +181,7 @@ class DispatcherMetrics(DispatcherListener):
 
         self._breaker_state = Gauge(
             "dispatcher_circuit_breaker_state",
-            "0 is CLOSED, 1 HALF_OPEN, 2 OPEN.",
+            "0 is CLOSED, 1 HALF_OPEN, 2 OPEN, also when the next call would be tried.",
             ["service"],
             registry=registry,
         )
@@ -220,6 +229,10 @@ class DispatcherMetrics(DispatcherListener):
         """Read when somebody looks, so that it costs nothing per message."""
         self._in_flight.labels(service).set_function(in_flight)
         self._limit.labels(service).set_function(limit)
+
+    def holding(self, service: str, held: Callable[[], int]) -> None:
+        """Read when somebody looks."""
+        self._held.labels(service).set_function(held)
 
     def answered(self, envelope: Envelope, reply: Reply) -> None:
         """Count it by class, and how long it waited."""

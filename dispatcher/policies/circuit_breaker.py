@@ -163,6 +163,11 @@ class CircuitBreaker:
         return self._state
 
     @property
+    def probe_due(self) -> bool:
+        """Whether it is OPEN, and its time over: the next call is tried, if one comes."""
+        return self._state is State.OPEN and self.permits
+
+    @property
     def failures(self) -> int:
         """How many calls have failed in a row."""
         return self._failures

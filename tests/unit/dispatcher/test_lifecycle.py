@@ -1,14 +1,14 @@
 """A dispatcher from start to stop, and from one configuration to the next."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import pytest
 
 from broker.contract import ConnectionState
 from broker.events import HealthReported, StateWanted
-from config.models import Drain, GatewayOptions, Service, Tier
+from config.models import Drain, GatewayOptions, Route, Service, Tier
 from config.snapshot import Snapshot
 from dispatcher.lifecycle import Dispatcher
 from dispatcher.metrics import DispatcherListener
@@ -29,11 +29,14 @@ from tests.unit.dispatcher.doubles import (
 
 
 def snapshot(
-    *services: Service, tiers: Mapping[str, Tier] = TIERS, drain_timeout: float = 30
+    *services: Service,
+    routes: Sequence[Route] = (),
+    tiers: Mapping[str, Tier] = TIERS,
+    drain_timeout: float = 30,
 ) -> Snapshot:
     """A configuration with these services."""
     return Snapshot(
-        routes=(),
+        routes=tuple(routes),
         services={service.name: service for service in services},
         tiers=tiers,
         options=GatewayOptions(drain=Drain(timeout=drain_timeout)),
@@ -489,6 +492,25 @@ async def test_a_breaker_that_opens_is_logged(caplog: pytest.LogCaptureFixture) 
     [line] = [text for text in caplog.messages if "breaker" in text]
     assert line.startswith("circuit breaker of users OPEN until")
     assert line.endswith("failures in a row: 1")
+
+
+async def test_held_messages_can_be_seen() -> None:
+    """How many of a service wait for its breaker, and that they do not any more."""
+    held: dict[str, Callable[[], int]] = {}
+
+    class Watching(DispatcherListener):
+        def holding(self, service: str, held_: Callable[[], int]) -> None:
+            held[service] = held_
+
+    patient = Route(path="/x", service="users", name="list-users", when_open="hold")
+    bench = Bench(snapshot(guarded(), service("orders"), routes=[patient]), Watching())
+    async with bench.dispatcher:
+        await open_breaker(bench)
+        for number in range(2):
+            bench.broker.deliver(envelope(f"r{number}"))
+        await settled()
+        assert {name: count() for name, count in held.items()} == {"users": 2, "orders": 0}
+    assert held["users"]() == 0
 
 
 async def test_what_listeners_hear_of_a_breaker() -> None:

@@ -66,6 +66,16 @@ def test_without_a_call_there_is_no_time_of_one(
     assert registry.get_sample_value("dispatcher_upstream_seconds_count", service) is None
 
 
+def test_held_messages_are_counted_when_somebody_looks(
+    metrics: DispatcherMetrics, registry: CollectorRegistry
+) -> None:
+    """A gauge for each service."""
+    waiting = [1, 2, 3]
+    metrics.holding("users", waiting.__len__)
+    waiting.pop()
+    assert registry.get_sample_value("dispatcher_held", {"service": "users"}) == 2
+
+
 def test_other_ends_are_counted(metrics: DispatcherMetrics, registry: CollectorRegistry) -> None:
     """Late, expired, dead-lettered and redelivered ones each have their count."""
     metrics.answered_late(envelope(), Reply(id="r1", status=200))

@@ -79,6 +79,21 @@ def test_nothing_passes_while_it_is_open() -> None:
     assert bench.breaker.state is OPEN
 
 
+def test_one_whose_time_is_over_says_so() -> None:
+    """It is OPEN until a call comes, however late; that this one would be tried can be seen."""
+    bench = Bench()
+    due = [bench.breaker.probe_due]
+    bench.fail(3)
+    due.append(bench.breaker.probe_due)
+    bench.clock.now += 600.0
+    due.append(bench.breaker.probe_due)
+    assert (bench.breaker.state, bench.breaker.retry_after) == (OPEN, 0.0)
+    assert bench.call()
+    due.append(bench.breaker.probe_due)
+
+    assert due == [False, False, True, False]
+
+
 def test_a_good_probe_closes_it() -> None:
     """After reset_timeout one call passes; when it goes well, all do, and the count is at zero."""
     bench = Bench()
