@@ -172,7 +172,7 @@ class ServiceConsumer:
     def _fill(self) -> None:
         """Start what waits, as far as there are free slots."""
         limiter = self.pipeline.limiter
-        while self.taken < limiter.limit.current and not self._draining:
+        while len(self._running) + limiter.guests < limiter.limit.current and not self._draining:
             work = self._turns.take()
             if work is None:
                 return

@@ -240,14 +240,14 @@ class Pipeline:
     async def _try_once(self, work: Work, rules: RouteRules, tried: list[str]) -> Attempt:
         """Pick an instance, another than those tried if there is one, and call it."""
         envelope = work.outgoing
-        if not self._in_time(envelope):
+        remaining = envelope.deadline - self._now()
+        if remaining < SHORTEST_CALL:
             return TOO_LATE
         instance = self._balancer.pick(self._discovery.instances, tried)
         if instance is None:
             return NO_INSTANCE
         tried.append(instance.name)
         work.calls += 1
-        remaining = envelope.deadline - self._now()
         timeout = min(self._timeout, remaining)
         request = UpstreamRequest(
             envelope.method,
