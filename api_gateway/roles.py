@@ -94,13 +94,17 @@ class DispatcherRole:
         await self._dispatcher.use(snapshot)
 
     def breakers(self) -> list[dict[str, Any]]:
-        """The state of each circuit breaker, in plain data; ``retry_after`` is in seconds."""
+        """The state of each circuit breaker, in plain data.
+
+        ``retry_after`` is in seconds; ``probe_due``: its time is over, the next call is tried.
+        """
         return [
             {
                 "service": service,
                 "state": breaker.state,
                 "failures": breaker.failures,
                 "retry_after": round(breaker.retry_after, 3),
+                "probe_due": breaker.probe_due,
             }
             for service, breaker in self._dispatcher.breakers.items()
         ]

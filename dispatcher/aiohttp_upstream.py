@@ -9,10 +9,11 @@ It differs where aiohttp can't be told otherwise:
   for whole after a reset; interim responses and chunk extensions have no limit; a response that
   broke off in its head counts as none.
 - Connections: a response that nobody asked for is given to the next request on its connection; the
-  longest idle connection is used first; an idempotent request is repeated when a fresh connection
-  was lost, too, and nobody counts it; an upstream that only half closes is noticed when the request
-  has left. ``connect_timeout`` is for the name, and again for the connection to each address; an
-  address whose TLS fails is followed by the next. A caller lives as long as its client.
+  longest idle connection is used first; the method alone says whether a request is repeated, which
+  it is when a fresh connection was lost, too, and nobody is asked or counts it; an upstream that
+  only half closes is noticed when the request has left. ``connect_timeout`` is for the name, and
+  again for the connection to each address; an address whose TLS fails is followed by the next. A
+  caller lives as long as its client.
 """
 
 import asyncio

@@ -6,6 +6,7 @@ from broker.messages import Executed, Problem
 from broker.problems import ProblemType
 from dispatcher.policies.load_balancing.verdict import Verdict
 from dispatcher.upstream import (
+    BodyTooLarge,
     ConnectFailed,
     ConnectionLost,
     ConnectTimedOut,
@@ -46,6 +47,7 @@ _FAILURES: dict[type[UpstreamError], tuple[ProblemType, str]] = {
     ConnectionLost: (ProblemType.UPSTREAM_CONNECTION, "The service closed the connection."),
     ProtocolError: (ProblemType.UPSTREAM_PROTOCOL, "The service did not answer in valid HTTP."),
     ResponseTooLarge: (ProblemType.UPSTREAM_PROTOCOL, "The service's answer is too large."),
+    BodyTooLarge: (ProblemType.UPSTREAM_PROTOCOL, "The service's answer is too large."),
     UpstreamTimeout: (ProblemType.DEADLINE_EXCEEDED, "The service did not answer in time."),
 }
 _FINAL = (InvalidRequest, ResponseTooLarge)  # they would end the same way again
@@ -57,6 +59,13 @@ NO_INSTANCE = Attempt(
         "No instance of the service is available.",
         "no",
         NO_INSTANCE_RETRY_AFTER,
+    ),
+    verdict=Verdict.UNKNOWN,
+)
+TOO_LATE = Attempt(
+    response=None,
+    problem=Problem(
+        ProblemType.DEADLINE_EXCEEDED.slug, "There was no time left to call the service.", "no"
     ),
     verdict=Verdict.UNKNOWN,
 )

@@ -51,7 +51,6 @@ class ServiceConsumer:
         listener: DispatcherListener,
         now: Callable[[], float] = time.time,
     ) -> None:
-        self.pipeline = pipeline
         self._service = service
         self._tiers = tiers
         self._broker = broker
@@ -65,6 +64,17 @@ class ServiceConsumer:
         self._running: dict[asyncio.Task[Outcome], Work] = {}
         self._unstarted: dict[str, float] = {}  # deadlines of what a lost connection took away
         self._draining = False
+        self.pipeline = pipeline
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """The way of the messages that are taken from now on."""
+        return self._pipeline
+
+    @pipeline.setter
+    def pipeline(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+        pipeline.limiter.belongs_to(self._running.__len__, self._fill)
 
     def fits(self, service: Service, tiers: Mapping[str, Tier]) -> bool:
         """Whether queues, turns and slots are right for this configuration too."""
@@ -74,6 +84,16 @@ class ServiceConsumer:
     def in_flight(self) -> int:
         """How many messages are under way."""
         return len(self._running)
+
+    @property
+    def taken(self) -> int:
+        """How many slots are taken: by those, and by messages of services that fall back here."""
+        return len(self._running) + self.pipeline.limiter.guests
+
+    @property
+    def held(self) -> int:
+        """How many wait for a breaker to close, without a slot."""
+        return len(self._holding)
 
     @property
     def limit(self) -> int:
@@ -151,8 +171,8 @@ class ServiceConsumer:
 
     def _fill(self) -> None:
         """Start what waits, as far as there are free slots."""
-        limit = self.pipeline.limiter.limit
-        while len(self._running) < limit.current and not self._draining:
+        limiter = self.pipeline.limiter
+        while len(self._running) + limiter.guests < limiter.limit.current and not self._draining:
             work = self._turns.take()
             if work is None:
                 return

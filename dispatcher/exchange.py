@@ -9,7 +9,6 @@ from broker.problems import ProxyError
 from dispatcher.upstream import UpstreamError, UpstreamResponse, UpstreamTimeout
 
 _NO_CONNECTION_YET = ProxyError.CONNECTION_LIMIT_REACHED  # an enum's attribute costs at each look
-_IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})
 
 
 class Exchange(Future[UpstreamResponse]):
@@ -17,11 +16,22 @@ class Exchange(Future[UpstreamResponse]):
 
     It carries what the connection needs, so that a call is one object. ``data`` is
     the whole request; ``sent`` tells whether any byte of it may have left; ``late`` is what it is
-    called if the time runs out now; ``abandon`` gives up what is being done for it right now, and
+    called if the time runs out now; ``again`` is that of its request, and ``repeatable`` whether
+    there is one; ``abandon`` gives up what is being done for it right now, and
     is called once, on cancellation or timeout.
     """
 
-    __slots__ = ("_deadlines", "_tick", "abandon", "data", "is_head", "late", "repeatable", "sent")
+    __slots__ = (
+        "_deadlines",
+        "_tick",
+        "abandon",
+        "again",
+        "data",
+        "is_head",
+        "late",
+        "repeatable",
+        "sent",
+    )
 
     def __init__(
         self,
@@ -30,11 +40,13 @@ class Exchange(Future[UpstreamResponse]):
         method: str,
         data: bytes,
         timeout: float,
+        again: Callable[[], bool] | None = None,
     ) -> None:
         super().__init__(loop=loop)
         self.data = data
         self.is_head = method == "HEAD"
-        self.repeatable = method in _IDEMPOTENT
+        self.again = again
+        self.repeatable = again is not None
         self.sent = False
         self.late = _NO_CONNECTION_YET
         self.abandon: Callable[[], object] | None = None

@@ -9,6 +9,7 @@ from broker.messages import Headers
 from broker.problems import ProxyError
 from dispatcher.upstream import (
     Address,
+    BodyTooLarge,
     InvalidRequest,
     ProtocolError,
     ResponseTooLarge,
@@ -90,10 +91,9 @@ def check_size(received: Sequence[tuple[bytes, bytes]]) -> None:
         raise ResponseTooLarge("the header block is over the limit", sent=True)
 
 
-def body_too_large() -> ResponseTooLarge:
+def body_too_large() -> BodyTooLarge:
     """The error for a body over its limit."""
-    error = ProxyError.HTTP_RESPONSE_BODY_SIZE
-    return ResponseTooLarge("the body is over the limit", sent=True, proxy_error=error)
+    return BodyTooLarge("the body is over the limit", sent=True)
 
 
 def end_to_end(

@@ -102,7 +102,9 @@ class LeanCaller:
         except UpstreamError as error:
             return _failed(error)
         data = head + request.body
-        exchange = Exchange(running.loop, running.deadlines, request.method, data, timeout)
+        exchange = Exchange(
+            running.loop, running.deadlines, request.method, data, timeout, request.again
+        )
         pool.submit(exchange)
         return exchange
 

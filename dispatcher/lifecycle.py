@@ -10,6 +10,7 @@ from broker.contract import Broker, ConnectionState
 from broker.events import HealthReported, StateWanted
 from config.models import Service
 from config.snapshot import Snapshot
+from dispatcher.breaker_log import log_change
 from dispatcher.breaker_news import BreakerNews
 from dispatcher.consumer import ServiceConsumer
 from dispatcher.discovery.discoveries import Discoveries
@@ -204,6 +205,7 @@ class Dispatcher:
                 self._listener.unguarded(name)
 
     def _breaker_changed(self, service: str, transition: Transition) -> None:
+        log_change(service, transition, self._now())
         self._listener.breaker_changed(service, transition)
         self._news.changed(service, transition)
 
@@ -217,7 +219,8 @@ class Dispatcher:
             self._listener,
             self._now,
         )
-        self._listener.consuming(service.name, lambda: consumer.in_flight, lambda: consumer.limit)
+        self._listener.consuming(service.name, lambda: consumer.taken, lambda: consumer.limit)
+        self._listener.holding(service.name, lambda: consumer.held)
         await consumer.start()
 
     def _let_go(self, consumer: ServiceConsumer) -> None:

@@ -41,8 +41,12 @@ class DispatcherListener:
     ) -> None:
         """A service's messages are taken from now on.
 
-        ``in_flight`` counts those under way; ``limit`` is how many may be.
+        ``in_flight`` counts those under way, with those of services that fall back to it; ``limit``
+        is how many may be.
         """
+
+    def holding(self, service: str, held: Callable[[], int]) -> None:
+        """``held`` counts, from now on, the service's messages that wait for its breaker."""
 
     def answered(self, envelope: Envelope, reply: Reply) -> None:
         """A reply went home."""
@@ -80,6 +84,9 @@ class DispatcherListener:
     def breaker_changed(self, service: str, transition: Transition) -> None:
         """A service's circuit breaker went over to another state."""
 
+    def called(self, service: str, seconds: float) -> None:
+        """A call of it ended after so long, however it ended."""
+
     def dropped(self, service: str) -> None:
         """A call was refused or not served in time: the service has too much to do, or is gone."""
 
@@ -95,6 +102,9 @@ class DispatcherListener:
     def fell_back(self, service: str, to: str) -> None:
         """Answered while its breaker was open: by ``last_good``, ``service`` or ``response``."""
 
+    def fallback_refused(self, service: str) -> None:
+        """It was to be called instead of another service, and had no free slot."""
+
 
 class DispatcherMetrics(DispatcherListener):
     """Counts for Prometheus."""
@@ -102,6 +112,12 @@ class DispatcherMetrics(DispatcherListener):
     def __init__(self, registry: CollectorRegistry) -> None:
         self._in_flight = Gauge(
             "dispatcher_in_flight", "Messages under way.", ["service"], registry=registry
+        )
+        self._held = Gauge(
+            "dispatcher_held",
+            "Messages that wait for a circuit breaker to close.",
+            ["service"],
+            registry=registry,
         )
         self._limit = Gauge(
             "dispatcher_concurrency_limit",
@@ -165,7 +181,7 @@ class DispatcherMetrics(DispatcherListener):
 
         self._breaker_state = Gauge(
             "dispatcher_circuit_breaker_state",
-            "0 is CLOSED, 1 HALF_OPEN, 2 OPEN.",
+            "0 is CLOSED, 1 HALF_OPEN, 2 OPEN, also when the next call would be tried.",
             ["service"],
             registry=registry,
         )
@@ -193,6 +209,12 @@ class DispatcherMetrics(DispatcherListener):
             ["service", "to"],
             registry=registry,
         )
+        self._fallbacks_refused = Counter(
+            "dispatcher_fallbacks_refused",
+            "Requests of other services that were not taken over: no free slot.",
+            ["service"],
+            registry=registry,
+        )
         self._requests_of = _Kept[tuple[str, str | int], Counter](
             lambda key: requests.labels(
                 key[0], f"{key[1]}xx" if isinstance(key[1], int) else key[1]
@@ -208,16 +230,20 @@ class DispatcherMetrics(DispatcherListener):
         self._in_flight.labels(service).set_function(in_flight)
         self._limit.labels(service).set_function(limit)
 
+    def holding(self, service: str, held: Callable[[], int]) -> None:
+        """Read when somebody looks."""
+        self._held.labels(service).set_function(held)
+
     def answered(self, envelope: Envelope, reply: Reply) -> None:
-        """Count it by class, and both times."""
+        """Count it by class, and how long it waited."""
         outcome = reply.problem.type if reply.problem else reply.status // 100
         self._requests_of[envelope.service, outcome].inc()
-        self._observe(envelope, reply)
+        self._queue_seconds_of[envelope.tier].observe(reply.queue_ms / 1000)
 
     def answered_late(self, envelope: Envelope, reply: Reply) -> None:
         """Count it apart: the call was made, but for nothing."""
         self._requests_of[envelope.service, "late"].inc()
-        self._observe(envelope, reply)
+        self._queue_seconds_of[envelope.tier].observe(reply.queue_ms / 1000)
 
     def expired(self, envelope: Envelope) -> None:
         """Count it."""
@@ -260,6 +286,10 @@ class DispatcherMetrics(DispatcherListener):
         """Count it."""
         self._breaker_changes.labels(service, transition.state).inc()
 
+    def called(self, service: str, seconds: float) -> None:
+        """Observe its time."""
+        self._upstream_seconds_of[service].observe(seconds)
+
     def dropped(self, service: str) -> None:
         """Count it."""
         self._dropped.labels(service).inc()
@@ -280,10 +310,9 @@ class DispatcherMetrics(DispatcherListener):
         """Count it."""
         self._fallbacks.labels(service, to).inc()
 
-    def _observe(self, envelope: Envelope, reply: Reply) -> None:
-        self._queue_seconds_of[envelope.tier].observe(reply.queue_ms / 1000)
-        if reply.upstream_ms:  # a fallback has none, though calls may have been made before
-            self._upstream_seconds_of[envelope.service].observe(reply.upstream_ms / 1000)
+    def fallback_refused(self, service: str) -> None:
+        """Count it."""
+        self._fallbacks_refused.labels(service).inc()
 
 
 class _InstanceStateCollector(Collector):

@@ -18,7 +18,7 @@ import msgspec
 
 from broker.messages import Envelope, Headers, Problem, Reply
 from broker.problems import PROBLEM_TYPES, ProblemType
-from dispatcher.attempt import NO_INSTANCE, Attempt, failed, responded
+from dispatcher.attempt import NO_INSTANCE, TOO_LATE, Attempt, failed, responded
 from dispatcher.metrics import DispatcherListener
 from dispatcher.policies import concurrency
 from dispatcher.policies.concurrency import Ending
@@ -65,6 +65,7 @@ class Pipeline:
         self._client = client
         self._discovery = discovery
         self._balancer = balancer
+        self._name = service.name
         self._timeout = service.timeout
         self._rules = rules
         self.limiter = memory.limiter
@@ -94,6 +95,8 @@ class Pipeline:
         outgoing = await self._transformation.request(envelope)
         if isinstance(outgoing, Problem):
             return Answered(_reply(work, Attempt(None, outgoing), taken_at))
+        if self._now() >= envelope.deadline:  # a transform of a large body takes its time
+            return Expired()
         work.outgoing = outgoing
         last = await self.call(work, rules)
         if last is None:
@@ -130,8 +133,12 @@ class Pipeline:
             if wait is None:
                 return last
             await self._retry.sleep(wait)
-            if self._now() >= work.envelope.deadline:  # a busy process sleeps longer than asked for
+            if not self._in_time(work.envelope):  # a busy process sleeps longer than asked for
                 return last
+
+    def _in_time(self, envelope: Envelope) -> bool:
+        """Whether a call that is made now could be answered in time."""
+        return self._now() + SHORTEST_CALL <= envelope.deadline
 
     def _wait(self, work: Work, last: Attempt) -> float | None:
         """Seconds until the next try, which is counted; None where time or budget forbid it."""
@@ -139,12 +146,18 @@ class Pipeline:
         wait = self._retry.delay(work.retries, last, envelope.deadline)
         if wait is None:
             return None
-        if not self._budget.take():
-            self._listener.retry_budget_exhausted(envelope.service)
+        if not self._within_budget():
             return None
         work.retries += 1
-        self._listener.retried(envelope.service)
+        self._listener.retried(self._name)
         return wait
+
+    def _within_budget(self) -> bool:
+        """Whether a call more than those asked for may be made; counted if so."""
+        if self._budget.take():
+            return True
+        self._listener.retry_budget_exhausted(self._name)
+        return False
 
     # --- hedge ----------------------------------------------------------------------------------
 
@@ -155,7 +168,7 @@ class Pipeline:
         def more() -> Coroutine[Any, Any, Attempt | None] | None:
             if not self._may_hedge(work.envelope, tried):
                 return None
-            self._listener.hedged(work.envelope.service)
+            self._listener.hedged(self._name)
             return self._guarded(work, rules, tried)
 
         return await hedged(self._guarded(work, rules, tried), more, rules.hedge)
@@ -164,12 +177,9 @@ class Pipeline:
         """Whether there is an instance to ask, the time for it, and the budget."""
         if all(instance.name in tried for instance in self._discovery.instances):
             return False
-        if self._now() + SHORTEST_CALL > envelope.deadline or not self.admits:
+        if not self._in_time(envelope) or not self.admits:
             return False
-        if not self._budget.take():
-            self._listener.retry_budget_exhausted(envelope.service)
-            return False
-        return True
+        return self._within_budget()
 
     # --- breaker --------------------------------------------------------------------------------
 
@@ -203,26 +213,48 @@ class Pipeline:
         assert self._breaker is not None  # noqa: S101 -- it refused
         retry_after = self._breaker.retry_after
         if rules.when_open == "fallback" and self._fallback is not None:
-            other = partial(self._fall_back_to.call, work, rules) if self._fall_back_to else None
+            other = (
+                partial(self._fall_back_to.stand_in, work, rules) if self._fall_back_to else None
+            )
             answer = await self._fallback.answer(work.envelope, retry_after, other)
             if answer is not None:
                 return answer
         return last or _circuit_open(retry_after)
+
+    async def stand_in(self, work: Work, rules: RouteRules) -> Attempt | None:
+        """Call for a message of a service that falls back to this one; None without a free slot.
+
+        It does not wait for one: the outage of one service must not become a queue at another,
+        whose own messages come first.
+        """
+        if not self.limiter.admit():
+            self._listener.fallback_refused(self._name)
+            return None
+        try:
+            return await self.call(work, rules)
+        finally:
+            self.limiter.leave()
 
     # --- pick, and call -------------------------------------------------------------------------
 
     async def _try_once(self, work: Work, rules: RouteRules, tried: list[str]) -> Attempt:
         """Pick an instance, another than those tried if there is one, and call it."""
         envelope = work.outgoing
+        remaining = envelope.deadline - self._now()
+        if remaining < SHORTEST_CALL:
+            return TOO_LATE
         instance = self._balancer.pick(self._discovery.instances, tried)
         if instance is None:
             return NO_INSTANCE
         tried.append(instance.name)
         work.calls += 1
-        remaining = envelope.deadline - self._now()
         timeout = min(self._timeout, remaining)
         request = UpstreamRequest(
-            envelope.method, envelope.target, _headers(work, remaining), envelope.body
+            envelope.method,
+            envelope.target,
+            _headers(work, remaining),
+            envelope.body,
+            self._within_budget if envelope.idempotent else None,
         )
         verdict, ending = Verdict.UNKNOWN, Ending.IGNORED  # also of what is broken off
         self._balancer.began(instance)
@@ -247,7 +279,8 @@ class Pipeline:
             self._balancer.ended(instance, verdict, seconds)
             self.limiter.ended(envelope.route, seconds, ending)
             if ending is Ending.DROPPED:
-                self._listener.dropped(envelope.service)
+                self._listener.dropped(self._name)
+            self._listener.called(self._name, seconds)
         work.sent = True
         return responded(response, instance.name, seconds * 1000)
 

@@ -76,13 +76,21 @@ class Pool:
             self._idle.append(connection)
 
     def closed(self, connection: Connection, unanswered: Exchange | None) -> None:
-        """A connection is gone; its place goes to the exchange it left unanswered, or the next."""
+        """A connection is gone; its place goes to the exchange it left unanswered, or the next.
+
+        What is left so had met a kept connection (RFC 9112 section 9.3.1). Whether it may be sent
+        once more is asked here, and not before: that costs its service a call, which it may not be
+        able to bear.
+        """
         self._connections.discard(connection)
         if connection in self._idle:
             self._idle.remove(connection)
-        if unanswered is not None:
-            self._counts.repeated += 1
-            self._open_for(unanswered)
+        if unanswered is not None and unanswered.again is not None:
+            if unanswered.again():
+                self._counts.repeated += 1
+                self._open_for(unanswered)
+            else:
+                unanswered.fail(ConnectionLost("the kept connection was dead", sent=True))
         self._serve_waiting()
 
     def unsolicited(self) -> None:

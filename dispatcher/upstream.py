@@ -1,6 +1,7 @@
 """What calling an upstream means, whichever client does it."""
 
 from asyncio import Future
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, Self
 from urllib.parse import urlsplit
@@ -53,13 +54,16 @@ class UpstreamRequest(msgspec.Struct, frozen=True, gc=False):
     """One request, ready to send.
 
     ``target`` is path and query, begins with ``/`` and is relative to the address's base path.
-    ``headers`` are complete but for Host and Content-Length, which the client sets.
+    ``headers`` are complete but for Host and Content-Length, which the client sets. ``again`` is
+    asked when a kept connection turns out to be dead: may the request be sent once more? Without
+    it, it may not.
     """
 
     method: str
     target: str
     headers: Headers
     body: bytes
+    again: Callable[[], bool] | None = None
 
 
 class UpstreamResponse(msgspec.Struct, frozen=True, gc=False):
@@ -128,9 +132,15 @@ class ProtocolError(UpstreamError):
 
 
 class ResponseTooLarge(UpstreamError):
-    """The header block or the body is over its limit."""
+    """More header fields, or trailers, or interim responses came than any good answer has."""
 
     proxy_error = ProxyError.HTTP_RESPONSE_HEADER_SECTION_SIZE
+
+
+class BodyTooLarge(ResponseTooLarge):
+    """The body is over the limit that the operator has set for this service."""
+
+    proxy_error = ProxyError.HTTP_RESPONSE_BODY_SIZE
 
 
 class UpstreamTimeout(UpstreamError):
@@ -165,9 +175,8 @@ class Caller(Protocol):
         """Send a request; the future ends in its response or in an UpstreamError.
 
         ``timeout`` is seconds for all: waiting for a connection, connecting, writing, reading.
-        Cancelling the future aborts the exchange and closes its connection. A method that is
-        idempotent (RFC 9110 section 9.2.2) is sent once more, on a fresh connection, when a kept
-        connection turns out to be dead.
+        Cancelling the future aborts the exchange and closes its connection. A request that may be
+        is sent once more, on a fresh connection, when a kept one ends without a byte of an answer.
         """
 
 

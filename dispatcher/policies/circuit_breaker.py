@@ -10,6 +10,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from inspect import isawaitable
 from typing import Any, ParamSpec, TypeVar
 
 from dispatcher.policies.sliding_window import SlidingWindow
@@ -18,6 +19,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _CALLS, _FAILED, _SLOW = range(3)
+_WORDS = {_FAILED: "failed", _SLOW: "were slow"}
 _PROBING = 1.0  # seconds in which a probe may have its answer
 
 
@@ -37,18 +39,23 @@ class CircuitOpen(Exception):
         self.retry_after = retry_after
 
 
+class _NotAsync(TypeError):
+    """What was to be called is a mistake of the caller's."""
+
+
 @dataclass(frozen=True, slots=True)
 class Transition:
     """A change of state.
 
     ``reset_after`` is seconds until a call is tried, in OPEN. ``told``: by the word of a peer, not
-    by calls of its own.
+    by calls of its own. ``reason`` is for people.
     """
 
     previous: State
     state: State
     reset_after: float = 0.0
     told: bool = False
+    reason: str = ""
 
 
 def _nobody(_: Transition) -> None:
@@ -69,7 +76,7 @@ class CircuitBreaker:
     nothing of the service as it is when it ends.
 
     ``listener`` hears of each change of state; ``clock`` gives seconds. Raises ValueError for
-    numbers that make it open from the start, or never close.
+    numbers that make no sense: it would be open from the start, never open, or never close.
     """
 
     def __init__(
@@ -87,10 +94,15 @@ class CircuitBreaker:
         listener: Callable[[Transition], None] = _nobody,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        if failure_threshold < 1 or half_open_max_calls < 1:
-            raise ValueError("failure_threshold and half_open_max_calls are at least 1")
-        if reset_timeout <= 0:
-            raise ValueError("reset_timeout is above 0 seconds")
+        _check_counts(
+            failure_threshold=failure_threshold,
+            half_open_max_calls=half_open_max_calls,
+            minimum_calls=minimum_calls,
+        )
+        _check_seconds(
+            reset_timeout=reset_timeout, slow_call_duration=slow_call_duration, window=window
+        )
+        _check_parts(failure_rate=failure_rate, slow_call_rate=slow_call_rate)
         self._threshold = failure_threshold
         self._reset_timeout = reset_timeout
         self._fallback_response = fallback_response
@@ -117,8 +129,11 @@ class CircuitBreaker:
         """The result of the call, or, while open, a copy of ``fallback_response``.
 
         Every Exception counts as a failure, and is raised. A call that is cancelled counts as
-        nothing. Raises CircuitOpen while open without a fallback.
+        nothing, and neither does a function that gives nothing to await, which is a TypeError.
+        Raises CircuitOpen while open without a fallback.
         """
+        if not callable(function):
+            raise TypeError(f"call(function, *arguments): {function!r} is no function")
         permit = self.acquire()
         if permit is None:
             if self._fallback_response is None:
@@ -126,7 +141,13 @@ class CircuitBreaker:
             return copy.deepcopy(self._fallback_response)
         began = self._clock()
         try:
-            result = await function(*args, **kwargs)
+            awaitable = function(*args, **kwargs)
+            if not isawaitable(awaitable):
+                raise _NotAsync(f"{function!r} is not async: there is nothing to await")
+            result = await awaitable
+        except _NotAsync:
+            self.released(permit)
+            raise
         except Exception:
             self.failed(permit, self._clock() - began)
             raise
@@ -140,6 +161,11 @@ class CircuitBreaker:
     def state(self) -> State:
         """Now; OPEN also when its time is over, until the first call is let through."""
         return self._state
+
+    @property
+    def probe_due(self) -> bool:
+        """Whether it is OPEN, and its time over: the next call is tried, if one comes."""
+        return self._state is State.OPEN and self.permits
 
     @property
     def failures(self) -> int:
@@ -169,7 +195,7 @@ class CircuitBreaker:
             return self._period
         # Probes that have not ended within reset_timeout are given up, or it would never close.
         if not self._permits and self._clock() >= self._tries_at:
-            self._enter(State.HALF_OPEN)
+            self._enter(State.HALF_OPEN, "a call is tried")
         if not self._permits:
             return None
         self._permits -= 1
@@ -185,19 +211,21 @@ class CircuitBreaker:
             if self._window is not None:
                 self._rate(self._window, False, slow)
         elif slow:
-            self._enter(State.OPEN)
+            self._enter(State.OPEN, f"a probe took {seconds:.3g} s")
         else:
             self._succeeded += 1
             if self._succeeded >= self._probes:
-                self._enter(State.CLOSED)
+                self._enter(State.CLOSED, "all probes succeeded")
 
     def failed(self, permit: int, seconds: float = 0.0) -> None:
         """The call failed after so long."""
         if permit != self._period:
             return
         self._failures += 1
-        if self._state is State.HALF_OPEN or self._failures >= self._threshold:
-            self._enter(State.OPEN)
+        if self._state is State.HALF_OPEN:
+            self._enter(State.OPEN, "a probe failed")
+        elif self._failures >= self._threshold:
+            self._enter(State.OPEN, f"failures in a row: {self._failures}")
         elif self._window is not None:
             self._rate(self._window, True, seconds >= self._slow_from)
 
@@ -215,7 +243,8 @@ class CircuitBreaker:
         states its own probes know better.
         """
         if self._state is State.CLOSED and reset_after > 0:
-            self._enter(State.OPEN, min(reset_after, self._reset_timeout), told=True)
+            seconds = min(reset_after, self._reset_timeout)
+            self._enter(State.OPEN, "a peer's has opened", seconds, told=True)
 
     # --- states ---------------------------------------------------------------------------------
 
@@ -227,13 +256,17 @@ class CircuitBreaker:
         if slow:
             window.add(_SLOW)
         calls = window.totals[_CALLS]
-        if calls >= self._minimum_calls and any(
-            limit is not None and window.totals[column] >= limit * calls
-            for column, limit in self._limits
-        ):
-            self._enter(State.OPEN)
+        if calls < self._minimum_calls:
+            return
+        for column, limit in self._limits:
+            count = window.totals[column]
+            if limit is not None and count >= limit * calls:
+                self._enter(State.OPEN, f"{count} of {calls} calls {_WORDS[column]}")
+                return
 
-    def _enter(self, state: State, seconds: float | None = None, told: bool = False) -> None:
+    def _enter(
+        self, state: State, reason: str, seconds: float | None = None, told: bool = False
+    ) -> None:
         """Go over to another state; ``seconds`` from now it would let calls through."""
         seconds = self._reset_timeout if seconds is None else seconds
         previous, self._state = self._state, state
@@ -247,4 +280,22 @@ class CircuitBreaker:
                 self._window.clear()
         if state is not previous:
             reset_after = seconds if state is State.OPEN else 0.0
-            self._listener(Transition(previous, state, reset_after, told))
+            self._listener(Transition(previous, state, reset_after, told, reason))
+
+
+def _check_counts(**counts: int) -> None:
+    for name, count in counts.items():
+        if not count >= 1:
+            raise ValueError(f"{name} is {count}, and must be at least 1")
+
+
+def _check_seconds(**times: float) -> None:
+    for name, seconds in times.items():
+        if not 0 < seconds < math.inf:  # which nan is not, either
+            raise ValueError(f"{name} is {seconds}, and must be above 0 seconds, and finite")
+
+
+def _check_parts(**parts: float | None) -> None:
+    for name, part in parts.items():
+        if part is not None and not 0 < part <= 1:
+            raise ValueError(f"{name} is {part}, and must be above 0 and at most 1")

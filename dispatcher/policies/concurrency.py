@@ -86,11 +86,34 @@ class FixedLimit:
 
 
 class Limiter:
-    """Keeps count of the calls under way, and tells the limit how they end."""
+    """Keeps count of the calls under way, and tells the limit how they end.
+
+    ``guests`` are messages of other services that fall back to this one. They take a slot each, of
+    those that its own messages leave.
+    """
 
     def __init__(self, limit: Limit) -> None:
         self.limit = limit
         self.in_flight = 0
+        self.guests = 0
+        self._owned: Callable[[], int] = lambda: 0
+        self._freed: Callable[[], None] = lambda: None
+
+    def belongs_to(self, owned: Callable[[], int], freed: Callable[[], None]) -> None:
+        """``owned`` tells how many slots are taken; ``freed`` hears when a guest gives one back."""
+        self._owned, self._freed = owned, freed
+
+    def admit(self) -> bool:
+        """Whether there is a slot for a guest; he has taken it then."""
+        if self._owned() + self.guests >= self.limit.current:
+            return False
+        self.guests += 1
+        return True
+
+    def leave(self) -> None:
+        """A guest gives his slot back."""
+        self.guests -= 1
+        self._freed()
 
     def began(self) -> None:
         """A call is made now."""

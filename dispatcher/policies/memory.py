@@ -51,12 +51,18 @@ class Memory:
         return replace(self, service=service, limiter=limiter_of(service.concurrency, now))
 
     def fits(self, service: Service) -> bool:
-        """Whether it is right for these settings too: the same breaker, at the same addresses."""
-        return _essence(self.service) == _essence(service)
+        """Whether it is right for these settings too: the same breaker, and some address in common.
 
-
-def _essence(service: Service) -> object:
-    return service.circuit_breaker, service.addresses, service.discovery
+        Instances come and go while the service is the same: an outage must not be forgotten because
+        one was added.
+        """
+        old = self.service
+        if (old.circuit_breaker, old.discovery) != (service.circuit_breaker, service.discovery):
+            return False
+        urls = {instance.url for instance in service.addresses}
+        return old.addresses == service.addresses or any(
+            instance.url in urls for instance in old.addresses
+        )
 
 
 def _breaker(

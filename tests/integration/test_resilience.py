@@ -84,6 +84,42 @@ async def test_a_retry_goes_to_the_instance_that_is_well(tmp_path: Path) -> None
     assert metrics['dispatcher_retries_total{service="users"}'] == bad.accepted - 1
 
 
+async def every_second_is_lost(wire: Wire) -> None:
+    """Answer the first request of each connection, and crash at the next."""
+    await wire.answer(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+    await wire.request()
+    wire.reset()
+
+
+async def test_a_get_that_must_not_happen_twice_does_not(tmp_path: Path) -> None:
+    """Under `delivery: at_most_once` it is not even sent again where a kept connection is dead."""
+    route = {"path": "/r/*", "service": "users", "delivery": "at_most_once", "retry_count": 2}
+    async with ScriptedUpstream(every_second_is_lost) as bad:
+        config = configured(tmp_path, [route], [{"name": "users", "base_url": str(bad.address)}])
+        async with started(tmp_path, "up", "--config", config) as up, aiohttp.ClientSession() as s:
+            statuses = [(await ask(s, f"{up.public}/r/{n}"))[0] for n in range(4)]
+        assert statuses == [200, 502, 200, 502]
+        assert bad.requests == 4
+
+
+async def test_dead_connections_do_not_multiply_the_calls(tmp_path: Path) -> None:
+    """What is sent once more on a fresh connection is paid from the budget of retries."""
+    async with ScriptedUpstream(every_second_is_lost) as bad:
+        config = configured(
+            tmp_path,
+            [{"path": "/r/*", "service": "users"}],
+            [{"name": "users", "base_url": str(bad.address)}],
+        )
+        async with started(tmp_path, "up", "--config", config) as up, aiohttp.ClientSession() as s:
+            statuses = [(await ask(s, f"{up.public}/r/{n}"))[0] for n in range(40)]
+            metrics = await up.metrics()
+        repeated = bad.requests - 40
+    assert set(statuses) == {200, 502}
+    assert 3 <= repeated <= 8
+    assert metrics["dispatcher_upstream_connections_repeated_total"] == repeated
+    assert metrics['dispatcher_retry_budget_exhausted_total{service="users"}'] >= 1
+
+
 async def test_a_hedge_overtakes_an_instance_that_hangs(tmp_path: Path) -> None:
     """The answer is that of the other instance, and the connection to the first one is closed."""
     service = Service()
@@ -146,6 +182,7 @@ async def test_held_requests_outlive_an_outage(tmp_path: Path, amqp_url: str) ->
             refused = [await ask(session, f"{up.public}/fail/{n}") for n in range(5)]
             waiting = sum(not task.done() for task in held)
             shown = await breakers(up)
+            metrics = await up.metrics()
             answers = await asyncio.gather(*held)
 
     assert {status for status, _, _ in refused} == {503}
@@ -154,8 +191,52 @@ async def test_held_requests_outlive_an_outage(tmp_path: Path, amqp_url: str) ->
     assert [(each["service"], each["state"], each["failures"]) for each in shown] == [
         ("users", "OPEN", 1)
     ]
+    assert shown[0]["probe_due"] is False
+    assert metrics['dispatcher_held{service="users"}'] == 16
     assert {status for status, _, _ in answers} == {200}
     assert service.asked == {"/fail/first": 1, **{f"/hold/{n}": 1 for n in range(16)}}
+
+
+async def test_a_fallback_is_not_flooded(tmp_path: Path) -> None:
+    """It is called within its own slots; what comes beyond is answered with the other fallback."""
+    under_way = most = 0
+    all_came = asyncio.Event()
+
+    async def slow(request: web.BaseRequest) -> web.Response:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        await all_came.wait()
+        under_way -= 1
+        return web.Response(text="backup")
+
+    async with ScriptedUpstream(reset) as bad, upstream(slow) as backup:
+        breaker = {
+            "failure_threshold": 1,
+            "fallback_service": "backup",
+            "fallback_response": {"away": True},
+            "fallback_status": 203,
+        }
+        config = configured(
+            tmp_path,
+            [{"path": "/r/*", "service": "users"}],
+            [
+                {"name": "users", "base_url": str(bad.address), "circuit_breaker": breaker},
+                {"name": "backup", "base_url": backup, "concurrency": {"limit": 2}},
+            ],
+        )
+        async with started(tmp_path, "up", "--config", config) as up, aiohttp.ClientSession() as s:
+            assert (await ask(s, f"{up.public}/r/first"))[0] == 502
+            asked = [asyncio.create_task(ask(s, f"{up.public}/r/{n}")) for n in range(20)]
+            await eventually(lambda: pending(up, 2), "all but two are answered")
+            all_came.set()
+            statuses = Counter([status for status, _, _ in await asyncio.gather(*asked)])
+            metrics = await up.metrics()
+
+    assert (most, statuses) == (2, {200: 2, 203: 18})
+    assert metrics['dispatcher_fallbacks_refused_total{service="backup"}'] == 18
+    assert metrics['dispatcher_upstream_seconds_count{service="backup"}'] == 2
+    assert metrics['dispatcher_upstream_seconds_count{service="users"}'] == 1
 
 
 async def pending(up: Running, count: int) -> bool:

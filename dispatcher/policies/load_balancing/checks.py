@@ -22,7 +22,7 @@ def http_probe(caller: Caller, path: str) -> Probe:
     """GET ``path`` of the instance: healthy is who answers with a status from 200 to 399."""
 
     async def probe(url: str) -> bool:
-        request = UpstreamRequest("GET", path, (), b"")
+        request = UpstreamRequest("GET", path, (), b"", again=lambda: True)
         response = await caller.call(Address.parse(url), request, PROBE_TIMEOUT)
         return 200 <= response.status < 400
 

@@ -3,9 +3,9 @@
 from enum import Enum
 
 from dispatcher.upstream import (
+    BodyTooLarge,
     ConnectTimedOut,
     InvalidRequest,
-    ResponseTooLarge,
     TooManyCalls,
     UpstreamError,
     UpstreamTimeout,
@@ -33,10 +33,11 @@ def of_error(error: UpstreamError, *, patient: bool) -> Verdict:
     """Of a call that got no response.
 
     ``patient``: it had time enough. Who leaves a call less says more about himself: a client in a
-    hurry must not get healthy instances ejected, nor a breaker opened.
+    hurry must not get healthy instances ejected, nor a breaker opened. Neither must one who asks
+    for a large body: the service can do that, and only the gateway won't pass it on.
     """
     match error:
-        case InvalidRequest() | ResponseTooLarge() | TooManyCalls():
+        case InvalidRequest() | BodyTooLarge() | TooManyCalls():
             return Verdict.UNKNOWN
         case UpstreamTimeout() | ConnectTimedOut() if not patient:
             return Verdict.UNKNOWN

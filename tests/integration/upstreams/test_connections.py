@@ -4,6 +4,7 @@ import asyncio
 import socket
 from typing import cast
 
+import msgspec
 import pytest
 
 from broker.problems import ProxyError
@@ -18,7 +19,7 @@ from dispatcher.upstream import (
 )
 from tests.integration.upstreams.calling import Calling, lean
 from tests.integration.upstreams.conftest import ClientFactory
-from tests.integration.upstreams.requests import GET, HEAD, POST, request
+from tests.integration.upstreams.requests import GET, HEAD, POST, may_be_repeated, request
 from tests.integration.upstreams.scripted import PATIENCE, ScriptedUpstream, Wire, always, once
 
 
@@ -198,6 +199,40 @@ async def test_other_requests_are_never_repeated(client: Calling, how: str) -> N
             await client.call(upstream.address, POST, PATIENCE)
         assert caught.value.sent is True
         assert upstream.accepted == 1
+
+
+async def test_who_sends_a_request_has_the_say_whether_it_is_repeated() -> None:
+    """Not its method: a GET may be one that must not happen twice, a POST one that may."""
+    never, posted = msgspec.structs.replace(GET, again=None), request("POST", again=may_be_repeated)
+    async with lean() as client, dies_at_reuse("close") as upstream:
+        await client.call(upstream.address, GET, PATIENCE)
+        with pytest.raises(ConnectionLost):
+            await client.call(upstream.address, never, PATIENCE)
+        await client.call(upstream.address, GET, PATIENCE)
+        response = await client.call(upstream.address, posted, PATIENCE)
+        assert (b"X-Wire", b"3") in response.headers
+        assert client.counts.repeated == 1
+
+
+async def test_what_is_not_to_be_repeated_now_ends_with_its_connection() -> None:
+    """The answer is asked for once, when the connection is gone, and its place is free again."""
+    asked: list[bool] = []
+
+    def no() -> bool:
+        asked.append(True)
+        return False
+
+    refusing = msgspec.structs.replace(GET, again=no)
+    async with (
+        lean(limits=PoolLimits(max_connections=1)) as client,
+        dies_at_reuse("reset") as upstream,
+    ):
+        await client.call(upstream.address, refusing, PATIENCE)
+        assert asked == []
+        with pytest.raises(ConnectionLost) as caught:
+            await client.call(upstream.address, refusing, PATIENCE)
+        assert (caught.value.sent, asked, client.counts.repeated) == (True, [True], 0)
+        await client.call(upstream.address, refusing, PATIENCE)
 
 
 async def test_request_is_repeated_once_only() -> None:

@@ -7,6 +7,7 @@ import pytest
 from broker.problems import ProxyError
 from dispatcher.options import PoolLimits
 from dispatcher.upstream import (
+    BodyTooLarge,
     ConnectionLost,
     ProtocolError,
     ResponseTooLarge,
@@ -146,8 +147,8 @@ async def test_how_much_had_come_is_told(data: bytes) -> None:
 async def test_what_is_too_large(make_client: ClientFactory, data: bytes) -> None:
     """Header block, field count, trailers and body have their limits."""
     async with make_client(limits=PoolLimits(max_response=1000)) as client:
-        error = await fails(client, data, ResponseTooLarge)
-    of_body = data in [TOO_LARGE[name] for name in TOO_LARGE if "body" in name]
+        of_body = data in [TOO_LARGE[name] for name in TOO_LARGE if "body" in name]
+        error = await fails(client, data, BodyTooLarge if of_body else ResponseTooLarge)
     head = ProxyError.HTTP_RESPONSE_HEADER_SECTION_SIZE
     assert error is (ProxyError.HTTP_RESPONSE_BODY_SIZE if of_body else head)
 
@@ -297,7 +298,7 @@ async def test_flood(make_client: ClientFactory, framing: bytes) -> None:
         make_client(limits=PoolLimits(max_response=100_000)) as client,
         ScriptedUpstream(script) as upstream,
     ):
-        with pytest.raises(ResponseTooLarge) as caught:
+        with pytest.raises(BodyTooLarge) as caught:
             await client.call(upstream.address, POST, PATIENCE)
         async with asyncio.timeout(PATIENCE):
             await stopped.wait()

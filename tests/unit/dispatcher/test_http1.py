@@ -123,7 +123,8 @@ class Peer:
         """Send a request."""
         self.free = False
         deadlines = Deadlines[Exchange](self._loop)
-        exchange = Exchange(self._loop, deadlines, method, b"request", 1e6)
+        again = None if method == "POST" else lambda: True
+        exchange = Exchange(self._loop, deadlines, method, b"request", 1e6, again)
         self.connection.send(exchange)
         return exchange
 

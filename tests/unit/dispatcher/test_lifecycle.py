@@ -1,14 +1,14 @@
 """A dispatcher from start to stop, and from one configuration to the next."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import pytest
 
 from broker.contract import ConnectionState
 from broker.events import HealthReported, StateWanted
-from config.models import Drain, GatewayOptions, Service, Tier
+from config.models import Drain, GatewayOptions, Route, Service, Tier
 from config.snapshot import Snapshot
 from dispatcher.lifecycle import Dispatcher
 from dispatcher.metrics import DispatcherListener
@@ -29,11 +29,14 @@ from tests.unit.dispatcher.doubles import (
 
 
 def snapshot(
-    *services: Service, tiers: Mapping[str, Tier] = TIERS, drain_timeout: float = 30
+    *services: Service,
+    routes: Sequence[Route] = (),
+    tiers: Mapping[str, Tier] = TIERS,
+    drain_timeout: float = 30,
 ) -> Snapshot:
     """A configuration with these services."""
     return Snapshot(
-        routes=(),
+        routes=tuple(routes),
         services={service.name: service for service in services},
         tiers=tiers,
         options=GatewayOptions(drain=Drain(timeout=drain_timeout)),
@@ -359,6 +362,22 @@ async def test_a_breaker_survives_changes_elsewhere() -> None:
 
 
 @pytest.mark.parametrize(
+    "instances",
+    [
+        [{"url": "http://users.test:8080"}, {"url": "http://more.test"}],
+        [{"url": "http://users.test:8080", "weight": 5}],
+    ],
+)
+async def test_a_breaker_survives_other_instances(instances: list[dict[str, Any]]) -> None:
+    """An instance that is added, or weighted, does not end the outage of the service."""
+    bench = Bench(snapshot(guarded()))
+    async with bench.dispatcher:
+        await open_breaker(bench)
+        await bench.dispatcher.use(snapshot(guarded(base_url=None, instances=instances)))
+        assert bench.dispatcher.breakers["users"].state is State.OPEN
+
+
+@pytest.mark.parametrize(
     "changed",
     [
         guarded(base_url="http://elsewhere.test"),
@@ -396,6 +415,102 @@ async def test_a_service_falls_back_to_another() -> None:
             await bench.dispatcher.use(snapshot(others, first))
 
     assert [bench.broker.replies[f"r{n}"].instance for n in range(2)] == ["http://others.test"] * 2
+
+
+class TestFallbackWithinItsLimit:
+    """The outage of one service does not flood the one that stands in for it."""
+
+    class Counting(DispatcherListener):
+        """Whose calls and refusals are counted."""
+
+        def __init__(self) -> None:
+            self.called_of: list[str] = []
+            self.refused_by: list[str] = []
+
+        def called(self, service: str, seconds: float) -> None:
+            self.called_of.append(service)
+
+        def fallback_refused(self, service: str) -> None:
+            self.refused_by.append(service)
+
+    @staticmethod
+    def bench(listener: DispatcherListener | None = None) -> Bench:
+        """`users` falls back to `others`, which is called twice at a time."""
+        first = guarded(limit=10, circuit_breaker={"fallback_service": "others"})
+        others = service("others", base_url="http://others.test", limit=2)
+        return Bench(snapshot(first, others), listener)
+
+    async def test_no_more_calls_than_it_has_slots(self) -> None:
+        """Those beyond are refused at once; calls and refusals count for who was called."""
+        counting = self.Counting()
+        bench = self.bench(counting)
+        async with bench.dispatcher:
+            await open_breaker(bench)
+            for number in range(5):
+                bench.broker.deliver(envelope(f"r{number}"))
+            await settled()
+            calls = bench.client.calls[1:]
+            assert [call.address.host for call in calls] == ["others.test"] * 2
+            refused = {
+                reply.status for name, reply in bench.broker.replies.items() if name[0] == "r"
+            }
+            assert (refused, counting.refused_by) == ({503}, ["others"] * 3)
+            for call in calls:
+                call.answer()
+            await settled()
+            assert counting.called_of == ["users", "others", "others"]
+
+    async def test_its_own_messages_and_guests_share_its_slots(self) -> None:
+        """Its own wait while guests have them all, and go on when one of those has left."""
+        bench = self.bench()
+        async with bench.dispatcher:
+            await open_breaker(bench)
+            for number in range(2):
+                bench.broker.deliver(envelope(f"guest{number}"))
+            await settled()
+            bench.broker.deliver(envelope("own", service="others"))
+            await settled()
+            assert len(bench.client.calls) == 3
+            bench.client.calls[1].answer()
+            await settled()
+            assert len(bench.client.calls) == 4
+
+            bench.broker.deliver(envelope("late"))
+            await settled()
+            assert bench.broker.replies["late"].status == 503
+            for call in bench.client.calls[2:]:
+                call.answer()
+            await settled()
+        assert bench.broker.replies["own"].status == 200
+
+
+async def test_a_breaker_that_opens_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """With its service, and why."""
+    bench = Bench(snapshot(guarded()))
+    async with bench.dispatcher:
+        await open_breaker(bench)
+    [line] = [text for text in caplog.messages if "breaker" in text]
+    assert line.startswith("circuit breaker of users OPEN until")
+    assert line.endswith("failures in a row: 1")
+
+
+async def test_held_messages_can_be_seen() -> None:
+    """How many of a service wait for its breaker, and that they do not any more."""
+    held: dict[str, Callable[[], int]] = {}
+
+    class Watching(DispatcherListener):
+        def holding(self, service: str, held_: Callable[[], int]) -> None:
+            held[service] = held_
+
+    patient = Route(path="/x", service="users", name="list-users", when_open="hold")
+    bench = Bench(snapshot(guarded(), service("orders"), routes=[patient]), Watching())
+    async with bench.dispatcher:
+        await open_breaker(bench)
+        for number in range(2):
+            bench.broker.deliver(envelope(f"r{number}"))
+        await settled()
+        assert {name: count() for name, count in held.items()} == {"users": 2, "orders": 0}
+    assert held["users"]() == 0
 
 
 async def test_what_listeners_hear_of_a_breaker() -> None:

@@ -10,6 +10,7 @@ from config.models import Service, Transform
 from dispatcher.settle import Answered, Expired, Outcome, Work
 from dispatcher.upstream import (
     Address,
+    BodyTooLarge,
     ConnectFailed,
     ConnectionLost,
     ConnectTimedOut,
@@ -151,7 +152,8 @@ async def test_instances_take_turns() -> None:
         (ConnectionLost, 10, "ejected"),
         (UpstreamTimeout, 20, "ejected"),
         (UpstreamTimeout, 10, "healthy"),
-        (ResponseTooLarge, 10, "healthy"),
+        (ResponseTooLarge, 10, "ejected"),
+        (BodyTooLarge, 10, "healthy"),
     ],
 )
 async def test_the_balancer_hears_of_failures(
@@ -215,6 +217,7 @@ async def test_no_instance() -> None:
         (ConnectionLost, 502, "upstream-connection"),
         (ProtocolError, 502, "upstream-protocol"),
         (ResponseTooLarge, 502, "upstream-protocol"),
+        (BodyTooLarge, 502, "upstream-protocol"),
         (UpstreamTimeout, 504, "deadline-exceeded"),
         (InvalidRequest, 400, "bad-request"),
         (UpstreamError, 502, "upstream-connection"),
@@ -275,6 +278,36 @@ async def test_both_bodies_are_transformed() -> None:
     reply = outcome.reply
     assert (reply.status, reply.reason, reply.body) == (200, b"OK", b'{"got":"2"}')
     assert (reply.upstream_ms, reply.attempts) == (500, 1)
+
+
+async def transformed_for(seconds: float, message: Envelope) -> tuple[Outcome, int]:
+    """How a message ends whose transform takes so long, and how many calls were made for it."""
+    clock, client = Clock(), HeldClient()
+
+    def passed(name: str, ended: str) -> None:
+        clock.now += seconds
+
+    way = pipeline(client, service(), clock, transforms=[CHANGING], ended=passed)
+    delivery = RecordingDelivery(message, redelivered=False, log=[])
+    outcome = await asyncio.wait_for(way.handle(Work(delivery)), 5)
+    return outcome, len(client.calls)
+
+
+@pytest.mark.parametrize("message", [envelope(body=b'{"asked":1}'), post(body=b'{"asked":1}')])
+async def test_nothing_is_called_after_a_transform_that_took_too_long(message: Envelope) -> None:
+    """The deadline holds after the transform as it did before."""
+    assert await transformed_for(10, message) == (Expired(), 0)
+
+
+async def test_nothing_is_called_that_could_not_be_answered_in_time() -> None:
+    """With a few milliseconds left the client hears that nothing was done."""
+    outcome, calls = await transformed_for(9.998, post(body=b'{"asked":1}'))
+
+    assert isinstance(outcome, Answered)
+    reply = outcome.reply
+    assert (reply.status, reply.attempts, reply.instance, calls) == (504, 0, "", 0)
+    assert reply.problem is not None
+    assert (reply.problem.type, reply.problem.executed) == ("deadline-exceeded", "no")
 
 
 async def test_a_request_that_can_not_be_transformed_is_not_sent() -> None:

@@ -1,6 +1,7 @@
 """The circuit breaker, its states and its library face."""
 
 import asyncio
+import math
 from typing import Any
 
 import pytest
@@ -60,7 +61,7 @@ def test_failures_in_a_row_open_it() -> None:
     bench.fail(1)
 
     assert bench.breaker.state is OPEN
-    assert bench.told == [Transition(CLOSED, OPEN, reset_after=60.0)]
+    assert bench.told == [Transition(CLOSED, OPEN, reset_after=60.0, reason="failures in a row: 3")]
 
 
 def test_nothing_passes_while_it_is_open() -> None:
@@ -76,6 +77,21 @@ def test_nothing_passes_while_it_is_open() -> None:
     assert bench.breaker.permits
     assert bench.breaker.retry_after == 0.0
     assert bench.breaker.state is OPEN
+
+
+def test_one_whose_time_is_over_says_so() -> None:
+    """It is OPEN until a call comes, however late; that this one would be tried can be seen."""
+    bench = Bench()
+    due = [bench.breaker.probe_due]
+    bench.fail(3)
+    due.append(bench.breaker.probe_due)
+    bench.clock.now += 600.0
+    due.append(bench.breaker.probe_due)
+    assert (bench.breaker.state, bench.breaker.retry_after) == (OPEN, 0.0)
+    assert bench.call()
+    due.append(bench.breaker.probe_due)
+
+    assert due == [False, False, True, False]
 
 
 def test_a_good_probe_closes_it() -> None:
@@ -261,7 +277,7 @@ def test_a_peers_word_opens_it() -> None:
     short.breaker.peer_opened(20.0)
     long.breaker.peer_opened(1e9)
 
-    assert short.told == [Transition(CLOSED, OPEN, reset_after=20.0, told=True)]
+    assert short.told == [Transition(CLOSED, OPEN, 20.0, told=True, reason="a peer's has opened")]
     assert long.breaker.retry_after == 60.0
     short.clock.now += 20.0
     assert short.call()
@@ -328,12 +344,43 @@ async def test_call_without_a_fallback() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"failure_threshold": 0}, {"half_open_max_calls": 0}, {"reset_timeout": 0}]
+    "options",
+    [
+        {"failure_threshold": 0},
+        {"half_open_max_calls": 0},
+        {"minimum_calls": 0},
+        {"reset_timeout": 0},
+        {"reset_timeout": math.nan},
+        {"reset_timeout": math.inf},
+        {"failure_rate": 0},
+        {"failure_rate": 5},
+        {"failure_rate": math.nan},
+        {"slow_call_rate": -1},
+        {"slow_call_duration": 0},
+        {"window": 0, "failure_rate": 0.5},
+    ],
 )
-def test_numbers_that_make_no_breaker(options: dict[str, int]) -> None:
-    """One that could never close, or is open from the start, is refused."""
+def test_numbers_that_make_no_breaker(options: dict[str, Any]) -> None:
+    """One that could never open or close, or is open from the start, is refused."""
     with pytest.raises(ValueError, match=next(iter(options))):
         CircuitBreaker(**options)
+
+
+@pytest.mark.parametrize("mistake", [lambda: 7, 7])
+async def test_what_is_not_async_is_the_callers_mistake(mistake: Any) -> None:
+    """It is told so, and the service is not to blame: neither in CLOSED nor as a probe."""
+    clock = Clock()
+    breaker = CircuitBreaker(failure_threshold=1, clock=clock)
+    with pytest.raises(TypeError, match=r"not async|no function"):
+        await breaker.call(mistake)
+    assert (breaker.state, breaker.failures) == (CLOSED, 0)
+
+    breaker.peer_opened(60)
+    clock.now += 60
+    with pytest.raises(TypeError, match=r"not async|no function"):
+        await breaker.call(mistake)
+    assert await breaker.call(double, 1) == 2
+    assert breaker.state is CLOSED
 
 
 async def test_a_cancelled_call_is_no_failure() -> None:

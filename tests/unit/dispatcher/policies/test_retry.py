@@ -10,6 +10,7 @@ from dispatcher.attempt import NO_INSTANCE, Attempt, failed, responded
 from dispatcher.policies.load_balancing.verdict import Verdict
 from dispatcher.policies.retry import Retry, RetryBudget, retry_after
 from dispatcher.upstream import (
+    BodyTooLarge,
     ConnectFailed,
     ConnectionLost,
     InvalidRequest,
@@ -43,7 +44,7 @@ def retry(clock: Clock | None = None) -> Retry:
         *((answered(status), False) for status in (200, 304, 404, 429, 500, 501)),
         *((answered(status), True) for status in (502, 503, 504)),
         *((broken(error), True) for error in (ConnectionLost, ProtocolError, UpstreamTimeout)),
-        *((broken(error), False) for error in (ResponseTooLarge, InvalidRequest)),
+        *((broken(error), False) for error in (ResponseTooLarge, BodyTooLarge, InvalidRequest)),
         (NO_INSTANCE, False),
     ],
 )

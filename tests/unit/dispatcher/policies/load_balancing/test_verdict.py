@@ -4,6 +4,7 @@ import pytest
 
 from dispatcher.policies.load_balancing.verdict import Verdict, of_error, of_status
 from dispatcher.upstream import (
+    BodyTooLarge,
     ConnectFailed,
     ConnectionLost,
     ConnectTimedOut,
@@ -28,13 +29,15 @@ def test_other_answers_speak_for_it(status: int) -> None:
     assert of_status(status) is Verdict.SUCCESS
 
 
-@pytest.mark.parametrize("error", [ConnectFailed, ConnectionLost, ProtocolError, UpstreamError])
+@pytest.mark.parametrize(
+    "error", [ConnectFailed, ConnectionLost, ProtocolError, ResponseTooLarge, UpstreamError]
+)
 def test_a_broken_connection_speaks_against_it(error: type[UpstreamError]) -> None:
-    """Whether or not anything of the request was sent."""
+    """Endless header fields are a broken answer, too."""
     assert of_error(error("x", sent=True), patient=True) is Verdict.FAILURE
 
 
-@pytest.mark.parametrize("error", [InvalidRequest, ResponseTooLarge, TooManyCalls])
+@pytest.mark.parametrize("error", [InvalidRequest, BodyTooLarge, TooManyCalls])
 def test_what_the_gateway_refuses_says_nothing(error: type[UpstreamError]) -> None:
     """The instance has done nothing wrong that another one would not do, too."""
     assert of_error(error("x", sent=True), patient=True) is Verdict.UNKNOWN
