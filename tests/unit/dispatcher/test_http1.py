@@ -93,9 +93,7 @@ class MemoryTransport(asyncio.Transport):
 class Peer:
     """A connection whose other side is the test; it is its own owner."""
 
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop, max_response: int = MAX_RESPONSE
-    ) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, max_response: int = MAX_RESPONSE) -> None:
         self.free = True
         self.unanswered: Exchange | None = None
         self.unasked = 0
