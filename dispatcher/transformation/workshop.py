@@ -21,7 +21,7 @@ _IN_A_THREAD = 2.0  # seconds for a large one
 _CHARACTERS = 10 * 1024**2
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, slots=True)
 class BodyWork:
     """A body, the rules to change it by, and its limit in bytes, before and after."""
 
