@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from config.faults import listed
+from config.ineffective import ineffective
 from config.models import Route
 from config.paths import REST, segments_lie_below
 from config.snapshot import Snapshot
@@ -10,7 +11,7 @@ from config.snapshot import Snapshot
 
 def doubts(snapshot: Snapshot) -> list[str]:
     """A line for each; all of them can be meant so."""
-    return [*_everybody_a_proxy(snapshot), *_ways_around(snapshot.routes)]
+    return [*_everybody_a_proxy(snapshot), *_ways_around(snapshot.routes), *ineffective(snapshot)]
 
 
 def _everybody_a_proxy(snapshot: Snapshot) -> Iterator[str]:

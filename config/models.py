@@ -357,12 +357,28 @@ class CircuitBreakerOptions(Model):
     fallback_service: Annotated[Name | None, Field(description="the name of a service")] = None
     last_good: LastGood | None = None
 
+    @field_validator("fallback_status")
+    @classmethod
+    def _can_have_a_body(cls, value: int, info: ValidationInfo) -> int:
+        """RFC 9110 sections 15.3.5, 15.3.6 and 15.4.5."""
+        if value in (204, 205, 304) and info.data.get("fallback_response") is not None:
+            raise refusal("a status whose answers have bodies, as there is a fallback_response")
+        return value
+
 
 class Backoff(Model):
     """How long to wait before a retry: up to ``base`` seconds, each time twice that, to ``max``."""
 
     base: Seconds = 0.025
-    max: Seconds = 0.25
+    max: Annotated[Seconds, Field(validate_default=True)] = 0.25
+
+    @field_validator("max")
+    @classmethod
+    def _not_below_base(cls, value: float, info: ValidationInfo) -> float:
+        base = info.data.get("base", value)
+        if value < base:
+            raise refusal(f"a number of seconds from base on, which is {base:g}", f"{value:g}")
+        return value
 
 
 class Discovery(Model):
@@ -564,6 +580,13 @@ class BodyTransform(Model):
             if name in info.data.get("jsonpath", ()):
                 raise refusal("each field by one of the two", found=f"{name}, as in jsonpath")
         return value
+
+    @model_validator(mode="after")
+    def _changes_something(self) -> Self:
+        headers = self.headers
+        if not (self.jsonpath or self.template or headers.set or headers.remove or headers.rename):
+            raise refusal("jsonpath, template, or changes of headers", "none of them")
+        return self
 
 
 class Transform(Model):

@@ -111,6 +111,8 @@ def _check(node: nodes.Node) -> None:
         case nodes.Call(node=called):
             if not isinstance(called, nodes.Getattr) or called.attr not in METHODS:
                 raise BadTemplate(f"a template that calls only {_listed(METHODS)}")
+        case nodes.Getattr(attr=attr) if attr.startswith("__") and attr.endswith("__"):
+            raise BadTemplate(f"a template without attributes of Python's, as {attr} is")
         case nodes.Filter(name=name) if name not in FILTERS:
             raise BadTemplate(f"a template with the filters {_listed(FILTERS)}")
         case nodes.For(recursive=True):

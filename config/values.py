@@ -47,7 +47,8 @@ _NOT_CHANGEABLE = frozenset(
         *("connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"),
         *("proxy-authenticate", "proxy-authorization", "proxy-connection", "http2-settings"),
         *("content-length", "content-encoding", "expect", "host"),
-        *("x-user-id", "x-user-tier", "x-user-roles", "x-request-id", "x-request-deadline-ms"),
+        *("x-user-id", "x-user-tier", "x-user-roles", "x-request-id"),
+        *("x-request-deadline-ms", "x-request-attempt"),
         *("forwarded", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "via"),
     )
 )

@@ -6,8 +6,8 @@ It differs where aiohttp can't be told otherwise:
   left out; an empty query loses its ``?``; DELETE without a body says ``Content-Length: 0``.
 - Responses: bare CR and LF, control characters, folded lines, a space behind a chunk size and any
   trailers are taken; what follows a response in its last read fails it; a body until close is taken
-  for whole after a reset; interim responses and chunk extensions have no limit; a response that
-  broke off in its head counts as none.
+  for whole after a reset; interim responses, chunk extensions and the number of chunks have no
+  limit; a response that broke off in its head counts as none.
 - Connections: a response that nobody asked for is given to the next request on its connection; the
   longest idle connection is used first; the method alone says whether a request is repeated, which
   it is when a fresh connection was lost, too, and nobody is asked or counts it; an upstream that

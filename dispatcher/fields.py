@@ -18,6 +18,7 @@ from dispatcher.upstream import (
 
 MAX_HEAD_BYTES = 65_536
 MAX_HEAD_FIELDS = 200
+MAX_OVERHEAD = 16_384  # bytes of chunk framing beyond those of the data, as at the door
 _TOKEN = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"
 _SET_BY_THE_CLIENT = frozenset({b"", b"host", b"content-length", b"transfer-encoding"})
 _ALWAYS_WITH_LENGTH = frozenset({"POST", "PUT", "PATCH"})

@@ -18,6 +18,7 @@ from dispatcher.exchange import Exchange
 from dispatcher.fields import (
     MAX_HEAD_BYTES,
     MAX_HEAD_FIELDS,
+    MAX_OVERHEAD,
     body_too_large,
     check_size,
     check_status,
@@ -35,6 +36,7 @@ from dispatcher.upstream import (
 )
 
 _WITHOUT_BODY = frozenset({204, 304})
+_FRAMING = 5  # bytes that a chunk has beside its data, at the least
 _NO_ANSWER_YET = ProxyError.HTTP_RESPONSE_TIMEOUT
 
 
@@ -72,6 +74,7 @@ class Connection(asyncio.Protocol):
     _reason: bytes
     _headers: Headers
     _body: bytes | bytearray
+    _chunks: int
     _until_close: bool
     _complete: bool
     _keep_alive: bool
@@ -218,9 +221,15 @@ class Connection(asyncio.Protocol):
             self._expect_length(hop.get(b"content-length"))
 
     def on_chunk_header(self) -> None:
-        """A chunk begins."""
+        """A chunk begins.
+
+        Framing may outweigh the data only so far: a flood of tiny chunks would hold the loop.
+        """
         if self._complete:
             raise _Surplus
+        self._chunks += 1
+        if self._chunks * _FRAMING > MAX_OVERHEAD + len(self._body):
+            raise ProtocolError("the chunks of the response are too small", sent=True)
 
     def on_body(self, data: bytes) -> None:
         """A piece of the body."""
@@ -271,6 +280,7 @@ class Connection(asyncio.Protocol):
         self._reason = b""
         self._headers = ()
         self._body = b""
+        self._chunks = 0
         self._until_close = False
         self._complete = False
         self._keep_alive = False

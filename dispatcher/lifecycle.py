@@ -29,6 +29,7 @@ from dispatcher.settle import Settler
 from dispatcher.tls import TlsContexts
 from dispatcher.transformation.plans import Compiler
 from dispatcher.transformation.transformation import Transformation
+from dispatcher.transformation.workshop import Workshop
 from dispatcher.upstream import UpstreamClient
 
 
@@ -74,6 +75,7 @@ class Dispatcher:
         self._health = FleetHealth(self.balancers.set_probed)
         self._settler = Settler(broker, self._listener, now)
         self._transforms = Compiler()
+        self._workshop = Workshop(now)
         self._news = BreakerNews(broker, lambda: self.breakers, now)
         self._memories: dict[str, Memory] = {}
         self._serving: dict[str, ServiceConsumer] = {}
@@ -153,7 +155,10 @@ class Dispatcher:
         parts = _Parts(
             self._tls.of(snapshot.services),
             Transformation(
-                snapshot, self._transforms.compile(snapshot), self._listener.transformed
+                snapshot,
+                self._transforms.compile(snapshot),
+                self._workshop,
+                self._listener.transformed,
             ),
             rules_by_service(snapshot.routes),
         )

@@ -31,6 +31,7 @@ class _Kept(dict[Key, Child]):
 
 
 InstanceStates = Callable[[], Iterable[tuple[str, str, str]]]  # service, instance, state
+Panics = Callable[[], Iterable[tuple[str, bool]]]  # service, whether all its instances are used
 
 
 class DispatcherListener:
@@ -63,8 +64,11 @@ class DispatcherListener:
     def dead_lettered(self, envelope: Envelope, reason: str) -> None:
         """A message could not be handled."""
 
-    def balancing(self, states: InstanceStates) -> None:
-        """``states`` tells, from now on, in which state each instance of each service is."""
+    def balancing(self, states: InstanceStates, panics: Panics) -> None:
+        """``states`` tells, from now on, in which state each instance of each service is.
+
+        ``panics`` tells of which services all are used, as too few are healthy.
+        """
 
     def instance_out(self, service: str, instance: str, reason: str) -> None:
         """An instance gets no more calls: it is ``ejected``, or found ``unhealthy`` by probes."""
@@ -257,9 +261,9 @@ class DispatcherMetrics(DispatcherListener):
         """Count it, next to the reply that went with it."""
         self._requests_of[envelope.service, "dead_lettered"].inc()
 
-    def balancing(self, states: InstanceStates) -> None:
+    def balancing(self, states: InstanceStates, panics: Panics) -> None:
         """Show them when somebody looks."""
-        self._registry.register(_InstanceStateCollector(states))
+        self._registry.register(_InstanceCollector(states, panics))
 
     def instance_out(self, service: str, instance: str, reason: str) -> None:
         """Count it by its reason."""
@@ -315,14 +319,15 @@ class DispatcherMetrics(DispatcherListener):
         self._fallbacks_refused.labels(service).inc()
 
 
-class _InstanceStateCollector(Collector):
-    """One sample for each instance there is now, its state as a label."""
+class _InstanceCollector(Collector):
+    """Samples for the instances and the services that there are now."""
 
-    def __init__(self, states: InstanceStates) -> None:
+    def __init__(self, states: InstanceStates, panics: Panics) -> None:
         self._states = states
+        self._panics = panics
 
     def collect(self) -> Iterable[Metric]:
-        """Always 1; what it says is in the labels."""
+        """Of an instance always 1, for its state is a label."""
         family = GaugeMetricFamily(
             "dispatcher_instance_state",
             "1 for the state of each instance: healthy, warming, ejected or unhealthy.",
@@ -331,3 +336,11 @@ class _InstanceStateCollector(Collector):
         for labels in self._states():
             family.add_metric(labels, 1)
         yield family
+        panic = GaugeMetricFamily(
+            "dispatcher_panic",
+            "1 where all instances are used, as under half of them are healthy.",
+            labels=("service",),
+        )
+        for service, panicking in self._panics():
+            panic.add_metric((service,), panicking)
+        yield panic

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Protocol, Self
 
 from config.models import Service
+from dispatcher.discovery.changes import described
 from dispatcher.discovery.dns_lookup import Endpoint, Found, LookupFailed
 from dispatcher.discovery.listener import DiscoveryListener
 from dispatcher.service_discovery import Instance
@@ -122,8 +123,9 @@ class DnsDiscovery:
         instances = tuple(by_name[name] for name in names[:MOST_INSTANCES])
         if instances == self.instances:
             return
+        changes = described(self.instances, instances)
         self.instances = instances
-        log.info("DNS has %d instances of %s", len(names), self._service)
+        log.info("DNS has %d instances of %s; %s", len(names), self._service, changes)
         if len(names) > MOST_INSTANCES:
             log.warning("only %d instances of %s are used", MOST_INSTANCES, self._service)
 

@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import Self
 
 from config.models import Service
+from dispatcher.discovery.changes import described
 from dispatcher.discovery.registration import Lease, may_be_called
 from dispatcher.discovery.registry import Registry
 from dispatcher.service_discovery import Instance, configured, instance_at
@@ -38,8 +39,10 @@ class RegistryDiscovery:
 
     def _on_leases(self, leases: Sequence[Lease]) -> None:
         registered = tuple(filter(None, map(self._instance, leases)))
-        log.info("%d instances of %s are registered", len(registered), self._service)
-        self.instances = registered or self._configured
+        instances = registered or self._configured
+        changes = described(self.instances, instances) or "nothing changes"
+        log.info("%d instances of %s are registered; %s", len(registered), self._service, changes)
+        self.instances = instances
 
     def _instance(self, lease: Lease) -> Instance | None:
         """None for what this configuration does not allow, whoever has let it in."""

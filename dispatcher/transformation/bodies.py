@@ -2,26 +2,46 @@
 
 from collections.abc import Sequence
 
-from jinja2.exceptions import UndefinedError
+from jinja2.exceptions import SecurityError, UndefinedError
 
+from broker.problems import ProblemType
 from dispatcher.transformation.budget import Budget, TooMuchWork
 from dispatcher.transformation.coding import BadCoding, unpacked
 from dispatcher.transformation.documents import NotJson, decode, encode
 from dispatcher.transformation.rules import Rules
 
-_SAID_AS_IT_IS = (UndefinedError, TooMuchWork, BadCoding)
+# Their words have names and types in them, and no values.
+_SAID_AS_IT_IS = (
+    *(UndefinedError, SecurityError, TooMuchWork, BadCoding),
+    *(TypeError, OverflowError, RecursionError),
+)
 
 
 class Untouched(Exception):
     """A body has nothing that rules could change: it is no JSON, or no object and no list."""
 
 
+class Unreadable(Untouched):
+    """It is no JSON."""
+
+
 class TransformFailed(Exception):
     """A transform could not be applied; ``name`` is whose. The reason is for logs only."""
+
+    problem_type = ProblemType.TRANSFORM_FAILED
 
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(reason)
         self.name = name
+
+
+class TransformExpired(TransformFailed):
+    """The deadline of the request came first."""
+
+    problem_type = ProblemType.DEADLINE_EXCEEDED
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name, "the deadline of the request has passed")
 
 
 def changed(
@@ -41,7 +61,7 @@ def changed(
             value = rule.apply(value, budget)
         new = encode(value)
     except NotJson as error:
-        raise Untouched from error
+        raise Unreadable from error
     except Untouched:
         raise
     except Exception as error:  # a template may raise anything
@@ -52,5 +72,7 @@ def changed(
 
 
 def _reason(error: Exception) -> str:
-    """What may be logged: other errors may have the data in their words."""
-    return str(error) if isinstance(error, _SAID_AS_IT_IS) else type(error).__name__
+    """Which field, and what may be logged: other errors may have the data in their words."""
+    kind = type(error).__name__
+    words = f"{kind}: {error}" if isinstance(error, _SAID_AS_IT_IS) else kind
+    return ": ".join((*getattr(error, "__notes__", ()), words))

@@ -3,10 +3,9 @@
 import re
 from collections.abc import Callable
 
+from config.conditions import ANY_SEGMENT, may_meet
 from config.models import Condition, Route
 from config.paths import REST, shape
-
-_ANY_SEGMENT = "{}"
 
 
 class Matcher:
@@ -16,7 +15,7 @@ class Matcher:
     """
 
     def __init__(self, condition: Condition) -> None:
-        self._pattern = condition.path
+        self._condition = condition
         self._path = _path_matcher(condition.path) if condition.path else None
         methods = condition.methods
         self._methods = None if methods is None else frozenset(methods)
@@ -26,11 +25,7 @@ class Matcher:
 
     def may_meet(self, route: Route) -> bool:
         """Whether a request of this route can match: spares the others the look at their path."""
-        if self._methods is not None and route.methods is not None:
-            served = {*route.methods, "HEAD"} if "GET" in route.methods else {*route.methods}
-            if not served & self._methods:
-                return False
-        return self._pattern is None or _overlap(self._pattern, route.path)
+        return may_meet(self._condition, route)
 
     def matches(self, method: str, path: str) -> bool:
         """Whether it is for this request; ``path`` is the normalised one of the client."""
@@ -55,15 +50,4 @@ def _path_matcher(pattern: str) -> Callable[[str], re.Match[str] | None]:
 def _segment(segment: str) -> str:
     if segment == REST:
         return ".*"
-    return "[^/]+" if segment == _ANY_SEGMENT else re.escape(segment)
-
-
-def _overlap(one: str, other: str) -> bool:
-    """Whether there are paths that both patterns match."""
-    ones, others = shape(one).split("/"), shape(other).split("/")
-    for a, b in zip(ones, others, strict=False):
-        if REST in (a, b):
-            return True
-        if a != b and _ANY_SEGMENT not in (a, b):
-            return False
-    return len(ones) == len(others)
+    return "[^/]+" if segment == ANY_SEGMENT else re.escape(segment)

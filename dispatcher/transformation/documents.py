@@ -34,6 +34,8 @@ def _encoded(value: object) -> msgspec.Raw:
     raise TypeError(f"{type(value).__name__} is no JSON")
 
 
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
 _decode = msgspec.json.Decoder(float_hook=Number.read).decode
 _encode = msgspec.json.Encoder(enc_hook=_encoded).encode
 
@@ -41,11 +43,12 @@ _encode = msgspec.json.Encoder(enc_hook=_encoded).encode
 def decode(body: bytes) -> object:
     """The value of a JSON text; of a name that occurs twice the last one counts.
 
+    A byte order mark before it is left out, as RFC 8259 section 8.1 allows.
     Raises NotJson; ValueError for an integer of thousands of digits, RecursionError for one that
     is nested too deeply.
     """
     try:
-        return _decode(body)
+        return _decode(body.removeprefix(_BYTE_ORDER_MARK))
     except msgspec.ValidationError as error:
         raise ValueError(str(error)) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

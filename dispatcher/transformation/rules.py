@@ -8,9 +8,14 @@ from dispatcher.transformation.fields import FieldChanges
 from dispatcher.transformation.paths import ABSENT, path_function
 from dispatcher.transformation.sandbox import Sandbox
 
+LARGE = 32 * 1024  # bytes from which on a thread does the work
+
 
 class Rules:
-    """What is made of a body, and of header fields. Raises BadJsonPath and BadTemplate."""
+    """What is made of a body, and of header fields. Raises BadJsonPath and BadTemplate.
+
+    ``cheap_below`` is a size in bytes: what is known by now of the bodies that take little time.
+    """
 
     def __init__(self, name: str, config: BodyTransform, sandbox: Sandbox) -> None:
         self.name = name
@@ -20,12 +25,13 @@ class Rules:
             (target, sandbox.template(text)) for target, text in config.template.items()
         ]
         self._merge = config.mode == "merge"
+        self.cheap_below = LARGE
         self.changes_body = bool(self._paths or self._templates)
 
     def apply(self, value: object, budget: Budget) -> object:
         """An object changed; a list with each of its objects changed; all else as it is.
 
-        Raises what can go wrong in a template or a path, and TooMuchWork.
+        Raises what can go wrong in a template or a path, with a note on the field, and TooMuchWork.
         """
         if type(value) is dict:
             return self._changed(value, budget)
@@ -39,10 +45,15 @@ class Rules:
 
     def _changed(self, old: dict[str, Any], budget: Budget) -> dict[str, Any]:
         new = old.copy() if self._merge else {}
-        for target, find in self._paths:
-            value = find(old)
-            if value is not ABSENT:
-                new[target] = value
-        for target, render in self._templates:
-            new[target] = render(old, budget)
+        target = ""
+        try:
+            for target, find in self._paths:
+                value = find(old)
+                if value is not ABSENT:
+                    new[target] = value
+            for target, render in self._templates:
+                new[target] = render(old, budget)
+        except Exception as error:
+            error.add_note(f"field {target}")
+            raise
         return new

@@ -97,8 +97,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
             return obj
         try:
             return obj[argument]
-        except (TypeError, LookupError):
-            return self.undefined(obj=obj, name=argument)
+        except (TypeError, LookupError):  # without the argument, which may be data
+            return self.undefined(f"{type(obj).__name__} has no element there", obj=obj)
 
     def call(self, context: Context, obj: Any, *args: Any, **kwargs: Any) -> Any:
         """Only methods that ``getattr`` gives."""

@@ -3,46 +3,44 @@
 Those that match one exchange are applied one after the other, in the order of the file.
 """
 
-import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
 import msgspec
 
 from broker.messages import Envelope, Executed, Headers, Problem
-from broker.problems import ProblemType
 from config.snapshot import Snapshot
-from dispatcher.transformation.bodies import TransformFailed, Untouched, changed
-from dispatcher.transformation.budget import Budget
+from dispatcher.transformation.bodies import TransformFailed, Unreadable, Untouched
 from dispatcher.transformation.coding import described, may_be_json
 from dispatcher.transformation.fields import asking_for_all, of_changed_body
 from dispatcher.transformation.plans import Compiled, Plans
 from dispatcher.transformation.rules import Rules
+from dispatcher.transformation.workshop import BodyWork, Workshop
 from dispatcher.upstream import UpstreamResponse
 
 logger = logging.getLogger(__name__)
 
 OnEnded = Callable[[str, str], None]  # a transform's name; and applied, skipped or failed
 
-_LARGE = 32 * 1024  # bytes from which on a thread does the work
-_ON_THE_LOOP = 0.05  # seconds of work, for nothing else is done meanwhile
-_IN_A_THREAD = 2.0
-_CHARACTERS = 10 * 1024**2
 _WITHOUT_BODY = frozenset((204, 304))
 
 
 class Transformation:
-    """All transforms of one snapshot. ``on_ended`` hears of each that was to be applied."""
+    """All transforms of one snapshot. ``on_ended`` hears of each that was to be applied.
+
+    ``workshop`` is where bodies are changed, the same from one snapshot to the next.
+    """
 
     def __init__(
         self,
         snapshot: Snapshot,
         transforms: Sequence[Compiled],
+        workshop: Workshop,
         on_ended: OnEnded = lambda name, ended: None,
     ) -> None:
         self._plans = Plans(snapshot, transforms)
+        self._workshop = workshop
         self._on_ended = on_ended
-        self._one_large = asyncio.Lock()  # at a time: a body takes many times its size when read
 
     async def request(self, envelope: Envelope) -> Envelope | Problem:
         """The request as the upstream shall get it, or why it can't."""
@@ -54,10 +52,10 @@ class Transformation:
         bodies = [rule for rule in rules if rule.changes_body] if envelope.body else []
         try:
             headers, body = await self._applied(
-                rules, bodies, envelope.headers, envelope.body, plan.max_request
+                envelope, rules, bodies, envelope.headers, envelope.body, plan.max_request
             )
         except TransformFailed as failure:
-            return self._problem(failure, envelope, "no")
+            return self._problem(failure, envelope, "request", "no")
         if any(each.response is not None and each.response.changes_body for each in matching):
             headers = asking_for_all(headers)
         return msgspec.structs.replace(envelope, headers=headers, body=body)
@@ -85,22 +83,33 @@ class Transformation:
             ]
         try:
             headers, body = await self._applied(
-                rules, bodies, response.headers, response.body, plan.max_response
+                envelope,
+                rules,
+                bodies,
+                response.headers,
+                response.body,
+                plan.max_response,
+                strict=True,
             )
         except TransformFailed as failure:
-            return self._problem(failure, envelope, "unknown")
+            return self._problem(failure, envelope, "response", "unknown")
         return UpstreamResponse(status, response.reason, headers, body)
 
     async def _applied(
         self,
+        envelope: Envelope,
         rules: Sequence[Rules],
         bodies: Sequence[Rules],
         headers: Headers,
         body: bytes,
         limit: int,
+        *,
+        strict: bool = False,
     ) -> tuple[Headers, bytes]:
         """Fields changed by all rules, and the body by those for bodies, or neither.
 
+        ``strict``: what calls itself JSON must be, as others may read what nobody here could, and
+        find in it what was to be taken away.
         There is no body where a HEAD is answered; its fields are those of a changed one.
         """
         untouched = False
@@ -109,8 +118,12 @@ class Transformation:
             untouched = not may_be_json(media_type)
         if bodies and body and not untouched:
             try:
-                body = await self._changed(body, coding, bodies, limit)
-            except Untouched:
+                work = BodyWork(body, coding, bodies, limit)
+                body = await self._workshop.changed(work, envelope.service, envelope.deadline)
+            except Untouched as reason:
+                if strict and media_type and isinstance(reason, Unreadable):
+                    words = "the body can't be read as JSON, which it is called"
+                    raise TransformFailed(bodies[0].name, words) from reason
                 untouched = True
         for rule in rules:
             if rule.fields:
@@ -121,19 +134,15 @@ class Transformation:
             headers = of_changed_body(headers)
         return headers, body
 
-    async def _changed(
-        self, body: bytes, coding: bytes, rules: Sequence[Rules], limit: int
-    ) -> bytes:
-        """The body, changed; if it may be large, then by a thread."""
-        if len(body) < _LARGE and not coding:
-            return changed(body, coding, rules, limit, Budget(_ON_THE_LOOP, _CHARACTERS))
-        async with self._one_large:
-            budget = Budget(_IN_A_THREAD, _CHARACTERS)
-            return await asyncio.to_thread(changed, body, coding, rules, limit, budget)
-
-    def _problem(self, failure: TransformFailed, envelope: Envelope, executed: Executed) -> Problem:
+    def _problem(
+        self, failure: TransformFailed, envelope: Envelope, side: str, executed: Executed
+    ) -> Problem:
         self._on_ended(failure.name, "failed")
         fields = {"request_id": envelope.id}
-        logger.warning("transform %s failed: %s", failure.name, failure, extra=fields)
+        logger.warning(
+            "transform %s failed on the %s of route %s: %s",
+            *(failure.name, side, envelope.route, failure),
+            extra=fields,
+        )
         detail = f"The transform {failure.name} could not be applied."
-        return Problem(ProblemType.TRANSFORM_FAILED.slug, detail, executed)
+        return Problem(failure.problem_type.slug, detail, executed)

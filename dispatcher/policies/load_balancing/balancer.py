@@ -30,6 +30,12 @@ class InstanceListener:
     def returned(self, instance: str) -> None:
         """It gets calls again."""
 
+    def panicked(self, healthy: int, known: int) -> None:
+        """So few are healthy that all get calls."""
+
+    def calmed(self) -> None:
+        """Enough are healthy again: only those get calls."""
+
 
 class Balancer:
     """Picks instances of one service, and keeps what is known of them by their names.
@@ -57,6 +63,7 @@ class Balancer:
         self._by_name: dict[str, Member] = {}  # and those that left not long ago
         self._members: Sequence[Member] = ()
         self._preference = Preference(())
+        self._panicking = False
         self._since = 0.0  # when the first of them came
         self._due = inf  # when time alone changes the preference or a share
 
@@ -142,6 +149,12 @@ class Balancer:
         now = self._clock()
         return {member.name: member.state(now) for member in self._members}
 
+    @property
+    def panicking(self) -> bool:
+        """Whether all are used now, as under half of them are healthy."""
+        now = self._clock()
+        return _too_few(sum(member.available(now) for member in self._members), self._members)
+
     # --- inside ---------------------------------------------------------------------------------
 
     def _member(self, instance: Instance, now: float) -> Member:
@@ -168,10 +181,17 @@ class Balancer:
             due = min(due, member.changes_at(now))
         self._due = due
         healthy = [member for member in self._members if member.available(now)]
-        if 2 * len(healthy) < len(self._members):
+        panicking = _too_few(len(healthy), self._members)
+        if panicking:
             self._preference = Preference(self._members)
         else:
             self._preference = prefer(self._zone, healthy, self._members)
+        if panicking is not self._panicking:
+            self._panicking = panicking
+            if panicking:
+                self._listener.panicked(len(healthy), len(self._members))
+            else:
+                self._listener.calmed()
 
     def _untried(self, members: Sequence[Member], avoid: Collection[str]) -> Sequence[Member]:
         """Without those; rather one of another zone than one of them."""
@@ -197,3 +217,8 @@ class Balancer:
         """Whether half of the instances stay without it."""
         others_out = sum(not other.available(now) for other in self._members if other is not member)
         return 2 * (others_out + 1) <= len(self._members)
+
+
+def _too_few(healthy: int, members: Sequence[Member]) -> bool:
+    """Whether the load of all would be too much for those."""
+    return 2 * healthy < len(members)

@@ -125,16 +125,19 @@ class LoadBalancer:
         await self._stack.aclose()
 
     def add(self, url: str, *, weight: int = 1, zone: str | None = None) -> None:
-        """Add an instance, or change the one at that ``http[s]://host[:port][/base]``."""
-        if weight < 1:
+        """Add an instance, or change the one at that ``http[s]://host[:port][/base]``.
+
+        Raises TypeError for a URL that is no text, ValueError for a bad one, and for a bad weight.
+        """
+        if not isinstance(weight, int) or isinstance(weight, bool) or weight < 1:
             raise ValueError(f"a weight is a whole number from 1, not {weight!r}")
-        name = url.rstrip("/")
+        name = _name(url)
         one = Instance(name, Address.parse(name), weight, zone)
         self._use({known.name: known for known in self._instances} | {name: one})
 
     def remove(self, url: str) -> None:
         """Pick it no more; calls under way go on."""
-        name = url.rstrip("/")
+        name = _name(url)
         self._use({known.name: known for known in self._instances if known.name != name})
 
     def pick(self, avoid: Collection[str] = ()) -> Pick:
@@ -156,3 +159,10 @@ class LoadBalancer:
     def _use(self, instances: Mapping[str, Instance]) -> None:
         self._instances = tuple(instances.values())
         self._balancer.update(self._instances)
+
+
+def _name(url: object) -> str:
+    """What the instance there is called."""
+    if not isinstance(url, str):
+        raise TypeError(f"the URL of an instance is text, not {url!r}")
+    return url.rstrip("/")

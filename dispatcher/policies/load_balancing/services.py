@@ -30,7 +30,7 @@ class Balancers:
         self._clock = clock
         self._by_service: dict[str, Balancer] = {}
         self._strategies: dict[str, StrategyName] = {}
-        listener.balancing(self._states)
+        listener.balancing(self._states, self._panics)
 
     def of(self, service: Service, instances: Sequence[Instance]) -> Balancer:
         """The service's balancer, with its strategy as configured now, for these instances."""
@@ -65,6 +65,10 @@ class Balancers:
             for instance, state in balancer.states().items():
                 yield service, instance, state
 
+    def _panics(self) -> Iterator[tuple[str, bool]]:
+        for service, balancer in self._by_service.items():
+            yield service, balancer.panicking
+
 
 class _News(InstanceListener):
     """Logs what happens to the instances of one service, and passes it on."""
@@ -90,3 +94,14 @@ class _News(InstanceListener):
         """A line and a count."""
         logger.info("%s: %s gets calls again", self._service, instance)
         self._listener.instance_returned(self._service, instance)
+
+    def panicked(self, healthy: int, known: int) -> None:
+        """A line."""
+        logger.warning(
+            "%s: only %d of %d instances are well, so all get calls (panic)",
+            *(self._service, healthy, known),
+        )
+
+    def calmed(self) -> None:
+        """A line."""
+        logger.warning("%s: enough instances are well, only those get calls", self._service)

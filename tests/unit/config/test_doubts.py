@@ -5,13 +5,14 @@ from typing import Any
 import pytest
 
 from config.doubts import doubts
-from config.models import GatewayOptions, Route
+from config.models import GatewayOptions, Route, Service
 from config.snapshot import Snapshot
 
 
 def told(*routes: dict[str, Any], **options: Any) -> list[str]:
     made = tuple(Route.model_validate({"service": "s", **each}) for each in routes)
-    return doubts(Snapshot(made, {}, options=GatewayOptions.model_validate(options)))
+    services = {name: Service(name=name, base_url=f"http://{name}") for name in ("s", "other")}
+    return doubts(Snapshot(made, services, options=GatewayOptions.model_validate(options)))
 
 
 ADMIN = {"path": "/admin/*", "roles": {"any": ["admin"]}}

@@ -166,7 +166,7 @@ class TestReplace:
         ("kind", "data"),
         [
             ("services", [{"name": "users", "instances": [{"url": "http://a"}]}]),
-            ("transforms", [{"name": "t", "response_transform": {"mode": "merge"}}]),
+            ("transforms", [{"name": "t", "response_transform": {"template": {"a": "b"}}}]),
             ("tiers", {"FREE": {"requests_per_minute": 1}}),
             ("gateway", {"drain": {"delay": 0}}),
         ],

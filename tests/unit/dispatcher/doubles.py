@@ -30,6 +30,7 @@ from dispatcher.route_rules import NO_RULES, RouteRules
 from dispatcher.service_discovery import StaticDiscovery
 from dispatcher.transformation.plans import Compiler
 from dispatcher.transformation.transformation import OnEnded, Transformation
+from dispatcher.transformation.workshop import Workshop
 from dispatcher.upstream import Address, ConnectionCounts, UpstreamRequest, UpstreamResponse
 
 NOW = 1_000_000.0  # Unix seconds
@@ -286,7 +287,7 @@ def pipeline(
         Balancer(make_strategy(of.strategy), clock=clock),
         memory or Memory.of(of, listener.breaker_changed, clock, clock),
         Retry(of.retry_backoff, uniform=lambda _, bound: bound, sleep=sleep, now=clock),
-        Transformation(snapshot, Compiler().compile(snapshot), ended),
+        Transformation(snapshot, Compiler().compile(snapshot), Workshop(clock), ended),
         rules=by_route or {"list-users": rules},
         listener=listener,
         fall_back_to=fall_back_to,

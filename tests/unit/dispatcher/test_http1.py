@@ -14,7 +14,7 @@ from dispatcher.exchange import Exchange
 from dispatcher.fields import MAX_HEAD_BYTES
 from dispatcher.http1 import Connection
 from dispatcher.options import PoolLimits
-from dispatcher.upstream import UpstreamError, UpstreamResponse
+from dispatcher.upstream import ProtocolError, UpstreamError, UpstreamResponse
 
 MAX_RESPONSE = 1000
 OK = UpstreamResponse(200, b"OK", ((b"A", b"b"),), b"hello")
@@ -93,13 +93,13 @@ class MemoryTransport(asyncio.Transport):
 class Peer:
     """A connection whose other side is the test; it is its own owner."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, max_response: int = MAX_RESPONSE) -> None:
         self.free = True
         self.unanswered: Exchange | None = None
         self.unasked = 0
         self._loop = loop
         self._transport = MemoryTransport()
-        self.connection = Connection(self, PoolLimits(max_response=MAX_RESPONSE))
+        self.connection = Connection(self, PoolLimits(max_response=max_response))
         self.connection.connection_made(self._transport)
 
     @property
@@ -308,3 +308,32 @@ def test_a_read_of_nothing_means_nothing(loop: asyncio.AbstractEventLoop) -> Non
     for piece in (b"", RESPONSES[1][0][:40], b"", RESPONSES[1][0][40:]):
         peer.connection.data_received(piece)
     assert outcome(exchange) == OK
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+def chunks(size: int, count: int) -> bytes:
+    """A body in chunks of one size."""
+    return (b"%x\r\n" % size + b"x" * size + b"\r\n") * count + b"0\r\n\r\n"
+
+
+def test_a_flood_of_tiny_chunks_is_refused(loop: asyncio.AbstractEventLoop) -> None:
+    """Long before the body is too large: each of them costs as much as a large one."""
+    peer = Peer(loop, max_response=10**7)
+    exchange = peer.ask()
+    data = CHUNKED + chunks(1, 100_000)
+    peer.feed(data, list(range(0, len(data), 1000)))
+    assert isinstance(outcome(exchange), ProtocolError)
+    assert peer.aborted
+
+
+@pytest.mark.parametrize(("size", "count"), [(1, 4000), (5, 100_000)])
+def test_small_chunks_pass(loop: asyncio.AbstractEventLoop, size: int, count: int) -> None:
+    """As many as a short body may have, or as their data outweigh."""
+    peer = Peer(loop, max_response=10**7)
+    exchange = peer.ask()
+    peer.feed(CHUNKED + chunks(size, count), [])
+    result = outcome(exchange)
+    assert isinstance(result, UpstreamResponse)
+    assert len(result.body) == size * count

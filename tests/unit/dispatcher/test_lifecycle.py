@@ -246,7 +246,9 @@ class TestUse:
         heard: list[Callable[[], Iterable[tuple[str, str, str]]]] = []
 
         class Watching(DispatcherListener):
-            def balancing(self, states: Callable[[], Iterable[tuple[str, str, str]]]) -> None:
+            def balancing(
+                self, states: Callable[[], Iterable[tuple[str, str, str]]], _: object
+            ) -> None:
                 heard.append(states)
 
         bench = Bench(snapshot(service(base_url=None, instances=urls)), Watching())

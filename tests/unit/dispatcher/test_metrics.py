@@ -132,7 +132,8 @@ def test_instances_are_shown_as_they_are_now(
 ) -> None:
     """Each instance has one sample with its state; one that is gone has none."""
     states = [("users", "http://a", "healthy"), ("users", "http://b", "ejected")]
-    metrics.balancing(lambda: states)
+    panics = [("users", True), ("orders", False)]
+    metrics.balancing(lambda: states, lambda: panics)
 
     def shown(instance: str, state: str) -> float | None:
         labels = {"service": "users", "instance": instance, "state": state}
@@ -144,6 +145,8 @@ def test_instances_are_shown_as_they_are_now(
 
     assert shown("http://a", "healthy") is None
     assert (shown("http://b", "ejected"), shown("http://b", "warming")) == (None, 1)
+    assert registry.get_sample_value("dispatcher_panic", {"service": "users"}) == 1
+    assert registry.get_sample_value("dispatcher_panic", {"service": "orders"}) == 0
 
 
 def test_instances_that_go_out_and_return_are_counted(

@@ -48,3 +48,16 @@ async def test_what_is_not_allowed_is_left_out(caplog: pytest.LogCaptureFixture)
             await registry.register("users", Lease(url, 60))
         assert [each.name for each in discovery.instances] == ["http://10.0.0.1"]
     assert "the registered http://11.0.0.1 of users is not allowed" in caplog.messages
+
+
+async def test_who_came_and_went_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """By name, for whoever looks for the instance that took calls at that time."""
+    caplog.set_level("INFO")
+    of = service(base_url=None, discovery=REGISTRY)
+    async with EmbeddedRegistry() as registry, RegistryDiscovery(of, registry):
+        await registry.register("users", Lease("http://a.test", 60))
+        await registry.remove("users", "http://a.test")
+    assert caplog.messages[-2:] == [
+        "1 instances of users are registered; came: http://a.test",
+        "0 instances of users are registered; gone: http://a.test",
+    ]

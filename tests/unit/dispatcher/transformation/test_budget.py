@@ -26,3 +26,13 @@ def test_characters_are_spent() -> None:
     budget.spend(6)
     with pytest.raises(TooMuchWork, match="text"):
         budget.spend(1)
+
+
+def test_stopped_from_outside() -> None:
+    """The next step is the last, though there was time left."""
+    budget = Budget(60, 10)
+    budget.tick()
+    budget.stop()
+    with pytest.raises(TooMuchWork, match="nobody waits"):
+        budget.tick()
+    assert not budget.out_of_time

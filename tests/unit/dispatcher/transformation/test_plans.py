@@ -74,7 +74,9 @@ def test_what_stays_is_compiled_once() -> None:
     compiled = compiler.compile(first)
     same = compiler.compile(replace(first, "routes", list(first.routes)))
     changed = replace(
-        first, "transforms", [{"name": "b", "response_transform": {}}, first.transforms[0]]
+        first,
+        "transforms",
+        [{"name": "b", "response_transform": {"template": {"a": "b"}}}, first.transforms[0]],
     )
     assert [after is before for after, before in zip(same, compiled, strict=True)] == [True, True]
     assert compiler.compile(changed)[1] is compiled[0]

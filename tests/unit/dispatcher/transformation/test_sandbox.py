@@ -199,3 +199,10 @@ def test_public_payloads_as_templates() -> None:
         except (BadTemplate, UndefinedError, TypeError):
             continue
         assert result in (payload, sums.get(payload), "{}", "[]"), payload
+
+
+def test_a_key_from_the_data_is_not_told() -> None:
+    """The words of an error go to the log, which must not have what bodies hold."""
+    with pytest.raises(UndefinedError, match="dict has no element there") as caught:
+        filled("{{ order[name] }}")
+    assert "Ada" not in str(caught.value)

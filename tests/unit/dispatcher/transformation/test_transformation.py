@@ -11,11 +11,12 @@ import pytest
 from broker.messages import Envelope, Headers, Problem
 from config.models import Transform
 from config.snapshot import Snapshot
-from dispatcher.transformation import transformation
+from dispatcher.transformation import workshop
 from dispatcher.transformation.plans import Compiler
 from dispatcher.transformation.transformation import Transformation
+from dispatcher.transformation.workshop import Workshop
 from dispatcher.upstream import UpstreamResponse
-from tests.unit.dispatcher.doubles import envelope, post, settled
+from tests.unit.dispatcher.doubles import NOW, Clock, envelope, post, settled
 
 JSON = (b"Content-Type", b"application/json")
 RENAMING = {"jsonpath": {"new": "$.old"}}
@@ -31,7 +32,7 @@ class Stage:
             routes=(), services={}, transforms=tuple(map(Transform.model_validate, named))
         )
         self.transformation = Transformation(
-            of, Compiler().compile(of), lambda *ended: self.told.append(ended)
+            of, Compiler().compile(of), Workshop(Clock()), lambda *ended: self.told.append(ended)
         )
 
     async def sent(self, message: Envelope) -> Envelope:
@@ -97,7 +98,7 @@ async def test_several_are_applied_in_order() -> None:
     [
         (b"<p>old</p>", (b"Content-Type", b"text/html")),
         (b'{"old":1}', (b"Content-Type", b"text/plain")),
-        (b'{"old":', JSON),
+        (b"<p>old</p>", (b"X-B", b"0")),
         (b"5", JSON),
     ],
 )
@@ -180,6 +181,7 @@ async def test_a_failure_is_a_problem(caplog: pytest.LogCaptureFixture) -> None:
     detail = "The transform full name could not be applied."
     assert answer == Problem("transform-failed", detail, "unknown")
     assert stage.told == [("full name", "failed")]
+    assert "full name failed on the response of route list-users: field x: " in caplog.text
     assert "'hidden' is undefined" in caplog.text
     assert "secret" not in caplog.text
 
@@ -225,7 +227,7 @@ async def test_large_bodies_wait_for_each_other(monkeypatch: pytest.MonkeyPatch)
         go_on.wait()
         return b"{}"
 
-    monkeypatch.setattr(transformation, "changed", held)
+    monkeypatch.setattr(workshop, "changed", held)
     tasks = [asyncio.create_task(stage.answered(letter * 100_000)) for letter in (b"a", b"b")]
     try:
         assert (await started.get())[:1] == b"a"
@@ -236,3 +238,43 @@ async def test_large_bodies_wait_for_each_other(monkeypatch: pytest.MonkeyPatch)
         go_on.set()
         await asyncio.gather(*tasks)
     assert (await started.get())[:1] == b"b"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b'{"old":1,"secret":NaN}', b"{'old': 1}", b'{"old":', b'{"old":1}'.decode().encode("utf-16")],
+)
+async def test_an_answer_that_is_called_json_must_be(
+    body: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A client may read what nobody here could, and find what was to be taken away."""
+    stage = Stage({"response_transform": RENAMING})
+    response = UpstreamResponse(200, b"", (JSON,), body)
+    answer = await stage.transformation.response(envelope(), response)
+    assert answer == Problem(
+        "transform-failed", "The transform t0 could not be applied.", "unknown"
+    )
+    assert "can't be read as JSON" in caplog.text
+
+
+async def test_a_byte_order_mark_hides_nothing() -> None:
+    """Many clients leave it out, so it is left out here."""
+    stage = Stage({"response_transform": RENAMING})
+    assert (await stage.answered(b'\xef\xbb\xbf{"old":1}')).body == b'{"new":1}'
+
+
+async def test_a_request_that_can_not_be_read_passes() -> None:
+    """Whether it has to be JSON is for validation to say, at the door."""
+    stage = Stage({"request_transform": RENAMING})
+    asked = post(body=b'{"old":', headers=(JSON,))
+    assert (await stage.sent(asked)).body == asked.body
+    assert stage.told == [("t0", "skipped")]
+
+
+async def test_what_comes_too_late_says_so() -> None:
+    """With the problem of every deadline, and the name of the transform."""
+    stage = Stage({"response_transform": RENAMING})
+    late = UpstreamResponse(200, b"", (JSON,), json.dumps({"old": "x" * 50_000}).encode())
+    answer = await stage.transformation.response(envelope(deadline=NOW), late)
+    detail = "The transform t0 could not be applied."
+    assert answer == Problem("deadline-exceeded", detail, "unknown")

@@ -2,6 +2,7 @@
 
 import asyncio
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -136,3 +137,21 @@ def test_instances_that_cannot_be_used(url: str, weight: int) -> None:
     with pytest.raises(ValueError, match=r"URL|weight"):
         found.add(url, weight=weight)
     assert found.states == {}
+
+
+@pytest.mark.parametrize("weight", [1.5, 0, "2", None, True])
+def test_a_weight_is_a_whole_number(weight: Any) -> None:
+    """Anything else is refused in words, and nothing is added."""
+    found = LoadBalancer()
+    with pytest.raises(ValueError, match="whole number"):
+        found.add(A, weight=weight)
+    with pytest.raises(NoInstance):
+        found.pick()
+
+
+def test_a_url_is_text() -> None:
+    """To add and to remove."""
+    found: Any = LoadBalancer()
+    for change in (found.add, found.remove):
+        with pytest.raises(TypeError, match="text, not None"):
+            change(None)

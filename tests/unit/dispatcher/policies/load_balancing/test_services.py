@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from dispatcher.metrics import DispatcherListener, InstanceStates
+from dispatcher.metrics import DispatcherListener, InstanceStates, Panics
 from dispatcher.policies.load_balancing.services import Balancers
 from dispatcher.policies.load_balancing.verdict import Verdict
 from dispatcher.service_discovery import StaticDiscovery
@@ -20,9 +20,11 @@ class Heard(DispatcherListener):
     def __init__(self) -> None:
         self.news: list[tuple[str, ...]] = []
         self.states: InstanceStates = lambda: ()
+        self.panics: Panics = lambda: ()
 
-    def balancing(self, states: InstanceStates) -> None:
+    def balancing(self, states: InstanceStates, panics: Panics) -> None:
         self.states = states
+        self.panics = panics
 
     def instance_out(self, service: str, instance: str, reason: str) -> None:
         self.news.append((service, instance, reason))
@@ -145,3 +147,20 @@ def test_the_own_zone_is_preferred() -> None:
     picked = [balancer.pick(discovery.instances) for _ in range(3)]
 
     assert picked == [discovery.instances[1]] * 3
+
+
+def test_panic_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """Once when it begins, once when it ends, and to those who look meanwhile."""
+    bench = Bench()
+    bench.serve()
+    bench.serve("calm")
+    for url in URLS:
+        bench.balancers.set_probed("users", url, healthy=False)
+    assert list(bench.heard.panics()) == [("users", True), ("calm", False)]
+    assert "users: only 0 of 2 instances are well, so all get calls (panic)" in caplog.messages
+    for url in URLS:
+        bench.balancers.set_probed("users", url, healthy=True)
+    assert list(bench.heard.panics()) == [("users", False), ("calm", False)]
+    told = [message for message in caplog.messages if "enough instances" in message]
+    assert told == ["users: enough instances are well, only those get calls"]
+    assert len([message for message in caplog.messages if "panic" in message]) == 1
