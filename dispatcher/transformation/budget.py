@@ -15,14 +15,14 @@ class Budget:
     a busy machine is nobody's fault. ``out_of_time`` tells whether it ran out.
     """
 
-    __slots__ = ("_characters", "_clock", "_end", "_seconds", "_stopped", "out_of_time")
+    __slots__ = ("_characters", "_end", "_seconds", "_stopped", "clock", "out_of_time")
 
     def __init__(
         self, seconds: float, characters: int, clock: Callable[[], float] = time.thread_time
     ) -> None:
         self._seconds = seconds
         self._characters = characters
-        self._clock = clock
+        self.clock = clock
         self._end = 0.0
         self._stopped = False
         self.out_of_time = False
@@ -31,7 +31,7 @@ class Budget:
         """Before each step of a loop, each call and each operation. Raises TooMuchWork."""
         if self._stopped:
             raise TooMuchWork("nobody waits for it any more")
-        now = self._clock()
+        now = self.clock()
         if not self._end:
             self._end = now + self._seconds
         elif now > self._end:
