@@ -60,7 +60,7 @@ class ServiceConsumer:
         self._turns: Turns[Work] = Turns(tiers)
         self._holding = Holding(self._look_after_held)
         self._subscriptions = Subscriptions(broker, self._on_delivery)
-        self._held: dict[str, Work] = {}  # by message id: what waits and what is under way
+        self._in_hand: dict[str, Work] = {}  # by message id: what waits and what is under way
         self._running: dict[asyncio.Task[Outcome], Work] = {}
         self._unstarted: dict[str, float] = {}  # deadlines of what a lost connection took away
         self._draining = False
@@ -135,7 +135,7 @@ class ServiceConsumer:
         known = self._unstarted.items()
         self._unstarted = {id_: deadline for id_, deadline in known if deadline > now}
         for work in (*self._holding.take_all(), *self._turns.drain()):
-            del self._held[work.envelope.id]
+            del self._in_hand[work.envelope.id]
             self._unstarted[work.envelope.id] = work.envelope.deadline
 
     async def _unsubscribe(self) -> None:
@@ -149,7 +149,7 @@ class ServiceConsumer:
         work = Work(delivery)
         if delivery.redelivered and not self._may_start(work):
             return
-        self._held[work.envelope.id] = work
+        self._in_hand[work.envelope.id] = work
         self._turns.add(tier, work)
         self._fill()
 
@@ -161,7 +161,7 @@ class ServiceConsumer:
         """
         envelope = work.envelope
         self._listener.redelivered(envelope)
-        if known := self._held.get(envelope.id):
+        if known := self._in_hand.get(envelope.id):
             known.renew(work.delivery)
             return False
         if self._unstarted.pop(envelope.id, None) is not None:
@@ -192,23 +192,25 @@ class ServiceConsumer:
             else:
                 self._conclude(work, outcome)
         finally:
-            self._look_after_held()
+            self._release_held()
             self._fill()
             self._subscriptions.follow(self.pipeline.limiter.limit)
 
     def _look_after_held(self) -> None:
         """Let go what a breaker does not hold any more, or what nobody waits for any more."""
-        if not self._holding:
-            return
-        if self.pipeline.admits:
-            for work in self._holding.take_all():
-                self._turns.add(work.envelope.tier, work)
-            self._fill()
+        self._release_held()
+        self._fill()
         for work in self._holding.take_expired(self._now()):
             self._conclude(work, Expired())
 
+    def _release_held(self) -> None:
+        """Have those that a breaker does not hold any more wait for their turns again."""
+        if self._holding and self.pipeline.admits:
+            for work in self._holding.take_all():
+                self._turns.add(work.envelope.tier, work)
+
     def _conclude(self, work: Work, outcome: Outcome) -> None:
-        self._held.pop(work.envelope.id, None)
+        self._in_hand.pop(work.envelope.id, None)
         self._settler.settle(work, outcome)
 
 

@@ -634,7 +634,7 @@ async def test_held_messages_are_given_back_on_leaving(holding: HoldingBench) ->
     await holding.consumer.drain(timeout=10)
 
     assert [delivery.settled for delivery in held] == ["give back"] * 3
-    assert not holding.consumer._held
+    assert not holding.consumer._in_hand
     assert not holding.consumer._holding
 
 
@@ -650,7 +650,7 @@ async def test_what_was_held_may_be_elsewhere_after_a_lost_connection(
     await holding.answer_all()
 
     assert holding.called() == ["/new"]
-    assert not holding.consumer._held
+    assert not holding.consumer._in_hand
 
 
 async def test_held_messages_of_a_lost_connection(holding: HoldingBench) -> None:
