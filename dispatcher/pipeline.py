@@ -29,7 +29,7 @@ from dispatcher.policies.load_balancing.verdict import Verdict, of_error, of_sta
 from dispatcher.policies.memory import Memory
 from dispatcher.policies.retry import SHORTEST_CALL, Retry
 from dispatcher.route_rules import NO_RULES, RouteRules
-from dispatcher.service_discovery import ServiceDiscovery
+from dispatcher.service_discovery import Instance, ServiceDiscovery
 from dispatcher.settle import Answered, Expired, Held, Outcome, Work
 from dispatcher.transformation.transformation import Transformation
 from dispatcher.upstream import Caller, UpstreamError, UpstreamRequest
@@ -239,8 +239,7 @@ class Pipeline:
 
     async def _try_once(self, work: Work, rules: RouteRules, tried: list[str]) -> Attempt:
         """Pick an instance, another than those tried if there is one, and call it."""
-        envelope = work.outgoing
-        remaining = envelope.deadline - self._now()
+        remaining = work.envelope.deadline - self._now()
         if remaining < SHORTEST_CALL:
             return TOO_LATE
         instance = self._balancer.pick(self._discovery.instances, tried)
@@ -248,6 +247,13 @@ class Pipeline:
             return NO_INSTANCE
         tried.append(instance.name)
         work.calls += 1
+        return await self._call(instance, work, rules, remaining)
+
+    async def _call(
+        self, instance: Instance, work: Work, rules: RouteRules, remaining: float
+    ) -> Attempt:
+        """Call it, and tell whoever learns from how calls end."""
+        envelope = work.outgoing
         timeout = min(self._timeout, remaining)
         request = UpstreamRequest(
             envelope.method,
