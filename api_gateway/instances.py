@@ -76,15 +76,22 @@ class InstancesApi:
             {"service": name, "discovery": service.discovery.type, "instances": shown}
         )
 
-    async def _register(self, request: web.Request) -> web.Response:
+    def _to_change(self, request: web.Request) -> tuple[Service, Registry] | web.Response:
+        """What a change is for, or why it may not be made."""
         if (refusal := self._token.refusal(request)) is not None:
             return refusal
         name = request.match_info["service"]
         service = self._services().get(name)
         if service is None:
             return _no_service(name)
-        if isinstance(registry := self._registry_of(service), web.Response):
-            return registry
+        registry = self._registry_of(service)
+        return registry if isinstance(registry, web.Response) else (service, registry)
+
+    async def _register(self, request: web.Request) -> web.Response:
+        if isinstance(found := self._to_change(request), web.Response):
+            return found
+        service, registry = found
+        name = service.name
         lease = _read(await request.read(), service)
         if isinstance(lease, web.Response):
             return lease
@@ -97,14 +104,10 @@ class InstancesApi:
         return _registered(request, lease, new)
 
     async def _remove(self, request: web.Request) -> web.Response:
-        if (refusal := self._token.refusal(request)) is not None:
-            return refusal
-        name = request.match_info["service"]
-        service = self._services().get(name)
-        if service is None:
-            return _no_service(name)
-        if isinstance(registry := self._registry_of(service), web.Response):
-            return registry
+        if isinstance(found := self._to_change(request), web.Response):
+            return found
+        service, registry = found
+        name = service.name
         url = request.query.get("id")
         if not url:
             return problem(400, "Say which by ?id= and the id that its registration was told.")
