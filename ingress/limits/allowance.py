@@ -23,7 +23,8 @@ _SECOND = 1_000_000  # microseconds
 class Allowance:
     """So many requests a minute, and ``burst`` more at once; whole numbers.
 
-    ``name`` is as header fields show it: a quoted string. ``room`` is the highest level, in units.
+    ``name`` is as header fields show it: a quoted string; ``policy`` what they say of all of it:
+    the quota ``q`` in a window ``w``. ``room`` is the highest level, in units.
     """
 
     name: bytes
@@ -31,9 +32,11 @@ class Allowance:
     burst: int = 0
     on_store_failure: OnStoreFailure = "local"
     room: int = field(init=False)
+    policy: bytes = field(init=False)
 
     def __post_init__(self) -> None:
         self.room = (self.per_minute + self.burst) * REQUEST
+        self.policy = b"%b;q=%d;w=60" % (self.name, self.per_minute)
 
     def share(self, nodes: int) -> "Allowance":
         """What one of so many nodes may admit by itself, at least one request."""

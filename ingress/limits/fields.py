@@ -7,7 +7,6 @@ from urllib.parse import quote
 from broker.messages import Headers
 from ingress.limits.allowance import Charge, Outcome
 
-_WINDOW = 60  # seconds
 _IN_A_STRING = (
     "".join(map(chr, range(0x20, 0x7F))).replace("%", "").replace('"', "").replace("\\", "")
 )
@@ -20,8 +19,7 @@ def quoted(name: str) -> bytes:
 
 def policy_field(charges: Iterable[Charge]) -> tuple[bytes, bytes]:
     """What holds: the quota ``q`` in a window ``w``; burst comes on top of it."""
-    policies = [b"%b;q=%d;w=%d" % (a.name, a.per_minute, _WINDOW) for _, a in charges]
-    return (b"RateLimit-Policy", b", ".join(policies))
+    return (b"RateLimit-Policy", b", ".join([allowance.policy for _, allowance in charges]))
 
 
 def legacy_fields(outcome: Outcome) -> Headers:
