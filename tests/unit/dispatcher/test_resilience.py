@@ -2,12 +2,13 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from broker.messages import Envelope, Reply
-from config.models import Hedge, Service
+from config.models import Hedge, Service, Transform
 from dispatcher.metrics import DispatcherListener
 from dispatcher.pipeline import Pipeline
 from dispatcher.policies.circuit_breaker import CircuitBreaker, State
@@ -59,6 +60,7 @@ class Bench:
         rules: RouteRules = NO_RULES,
         fall_back_to: Pipeline | None = None,
         client: HeldClient | None = None,
+        transforms: Sequence[Transform] = (),
         **changes: Any,
     ) -> None:
         self.clock = Clock()
@@ -74,6 +76,7 @@ class Bench:
             memory=self.memory,
             listener=self.events,
             fall_back_to=fall_back_to,
+            transforms=transforms,
         )
 
     @property
@@ -146,6 +149,22 @@ async def test_a_failed_call_is_repeated_at_another_instance() -> None:
     told = [dict(call.request.headers)[b"X-Request-Attempt"] for call in bench.client.calls]
     assert told == [b"1", b"2", b"3"]
     assert bench.events.heard == {"retried": 2}
+
+
+async def test_once_more_on_a_fresh_connection_only_within_bounds() -> None:
+    """The client may repeat a GET as the budget allows, and never what may reach nobody twice."""
+    bench = Bench()
+    await bench.ask(envelope(), 200)
+    await bench.ask(post(), 200)
+    await bench.ask(envelope(idempotent=False), 200)
+    again, *others = [call.request.again for call in bench.client.calls]
+    assert others == [None, None]
+    assert again is not None
+    allowed = 0
+    while again():
+        allowed += 1
+    assert allowed == 3
+    assert bench.events.heard == {"exhausted": 1}
 
 
 async def test_only_so_often() -> None:
@@ -363,6 +382,16 @@ async def test_hold() -> None:
     assert (await bench.ask(many(0), 200)).status == 200
 
 
+async def test_the_configured_answer_is_not_transformed() -> None:
+    """It has the shape that it is to have; answers of the service are changed."""
+    change = {"name": "t", "response_transform": {"jsonpath": {"b": "$.a"}}}
+    transforms = [Transform.model_validate(change)]
+    options = guarded(failure_threshold=1, fallback_response={"a": 1}, fallback_status=200)
+    bench = Bench(transforms=transforms, **options)
+    bench.open()
+    assert (await bench.ask(envelope())).body == b'{"a": 1}'
+
+
 async def test_a_held_request_goes_on_where_it_was() -> None:
     """Tries before it was held count, so that it is not tried more often than others."""
     bench = Bench(RouteRules(when_open="hold"), **guarded())
@@ -508,7 +537,7 @@ async def no_hedge(bench: Bench, message: Envelope, took: float = 0.0) -> None:
     task = bench.handle(message)
     call = await bench.call(1)
     bench.clock.now += took
-    await asyncio.sleep(0.01)
+    await asyncio.sleep(0.15)
     call.answer()
     await task
     assert len(bench.client.calls) == 1
@@ -517,9 +546,10 @@ async def no_hedge(bench: Bench, message: Envelope, took: float = 0.0) -> None:
 
 async def test_no_hedge_where_it_could_do_harm_or_no_good() -> None:
     """Not for a POST, not without another instance, not past the deadline."""
-    await no_hedge(Bench(hedging(), **TWO), post())
-    await no_hedge(Bench(hedging()), envelope())
-    await no_hedge(Bench(hedging(), **TWO), envelope(deadline=NOW + 1), took=0.996)
+    late = hedging(delay=0.1)  # long enough for the test to move the clock before
+    await no_hedge(Bench(late, **TWO), post())
+    await no_hedge(Bench(late), envelope())
+    await no_hedge(Bench(late, **TWO), envelope(deadline=NOW + 1), took=0.996)
 
 
 async def test_no_hedge_beyond_the_budget() -> None:
