@@ -187,7 +187,7 @@ class Node:
     async def holds(self, count: int) -> None:
         """Wait until it has so many messages, waiting or under way."""
         consumer = self.dispatcher._serving["users"]
-        await until(lambda: len(consumer._held) == count)
+        await until(lambda: len(consumer._in_hand) == count)
 
     async def close(self) -> None:
         await self.dispatcher.stop()
