@@ -33,9 +33,11 @@ class Allowance:
     on_store_failure: OnStoreFailure = "local"
     room: int = field(init=False)
     policy: bytes = field(init=False)
+    _each_second: int = field(init=False)  # units
 
     def __post_init__(self) -> None:
         self.room = (self.per_minute + self.burst) * REQUEST
+        self._each_second = self.per_minute * _SECOND
         self.policy = b"%b;q=%d;w=60" % (self.name, self.per_minute)
 
     def share(self, nodes: int) -> "Allowance":
@@ -52,6 +54,13 @@ class Allowance:
     def until_more(self, level: int) -> float:
         """Seconds until ``remaining`` has grown by one."""
         return self._seconds(level + REQUEST * (self.remaining(level) + 1) - self.room)
+
+    def state(self, level: int) -> bytes:
+        """What header fields say of it: ``r`` may follow at once, in ``t`` seconds one more."""
+        left = self.room - level
+        remaining = left // REQUEST if left > 0 else 0
+        missing = REQUEST * (remaining + 1) - left
+        return b"%b;r=%d;t=%d" % (self.name, remaining, -(-missing // self._each_second))
 
     def until_whole(self, level: int) -> float:
         """Seconds until nothing is used any more."""

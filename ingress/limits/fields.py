@@ -51,9 +51,9 @@ def state_field(outcome: Outcome, cost: int = 1) -> tuple[bytes, bytes]:
         b"RateLimit",
         b", ".join(
             [
-                b"%b;r=%d;t=%d" % (a.name, a.remaining(level), ceil(a.until_more(level)))
-                for (_, a), level in zip(outcome.charges, outcome.levels, strict=True)
-                if outcome.allowed or a.until_fits(level, cost)
+                allowance.state(level)
+                for (_, allowance), level in zip(outcome.charges, outcome.levels, strict=True)
+                if outcome.allowed or allowance.until_fits(level, cost)
             ]
         ),
     )

@@ -1,6 +1,7 @@
 """Levels, and sessions, in Redis, for all nodes that share it."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from ingress.identity.redis_sessions import SCRIPTS, RedisSessions
 from ingress.identity.session_store import SessionOver, SessionRef, SessionsUnavailable
@@ -11,6 +12,8 @@ from ingress.limits.redis_scripts import CHECK, GIVE_BACK, check_command
 from ingress.redis_errors import RedisUnavailable
 from ingress.redis_link import RedisLink
 from ingress.redis_wire import pack
+
+_CACHE_SIZE = 4096
 
 # Redis must not only be there: it must take writes.
 _FOR_PROBE = (b"rl:{probe}", b"1", b"1", b"60000000", b"6000000000000000")
@@ -30,6 +33,7 @@ class RedisStore:
 
     def __init__(self, link: RedisLink) -> None:
         self._link = link
+        self._command = lru_cache(_CACHE_SIZE)(check_command)  # a caller asks the same each time
         self.sessions = RedisSessions(link)
 
     async def check(
@@ -44,7 +48,8 @@ class RedisStore:
             if self._link.is_cluster:
                 allowed, *levels = await check_by_tag(self._link, charges, cost, session)
             else:
-                allowed, *levels = await self._link.call(check_command(charges, cost, session))
+                command = self._command(tuple(charges), cost, session)
+                allowed, *levels = await self._link.call(command)
         except RedisUnavailable as error:
             raise (StoreUnavailable if session is None else SessionsUnavailable) from error
         if allowed < 0:

@@ -52,5 +52,6 @@ class EndpointLimits:
         if not rules:
             return ()
         caller = Caller.of(principal, self._accountable(request.peer, request.raw_headers))
-        charges = charges_of(rules, caller, principal, path, request.raw_headers)
+        covering = [rule for rule in rules if rule.covers(path)]
+        charges = charges_of(covering, caller, principal, request.raw_headers)
         return await count(self._store, charges, legacy=self._legacy) if charges else ()

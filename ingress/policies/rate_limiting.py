@@ -25,13 +25,20 @@ from ingress.routing import CompiledRoute
 
 _CACHE_SIZE = 4096
 
+# What a plan is for; the rules are those that cover the path.
+_Place = tuple[CompiledRoute, tuple[Rule, ...], Principal | None, Address | None]
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Plan:
-    """What all requests of a caller on a route are counted under, and by whose leave."""
+    """What all requests of a caller on a route are counted under, and by whose leave.
+
+    ``varying`` are the rules by which more is counted, by what each request says.
+    """
 
     caller: Caller
     session: SessionRef | None
+    varying: tuple[Rule, ...]
     charges: tuple[Charge, ...]
     policy: tuple[bytes, bytes]
 
@@ -54,8 +61,8 @@ class RateLimiting:
         self._tiers = snapshot.tiers
         self._session_ttl = snapshot.options.auth.refresh_ttl
         rules = [Rule(rule) for rule in snapshot.options.rate_limits]
-        self._rules = [rule for rule in rules if not rule.varies]
-        self._varying = [rule for rule in rules if rule.varies]
+        self._of_all_paths = tuple(rule for rule in rules if not rule.by_path)
+        self._by_path = [rule for rule in rules if rule.by_path]
         self._by_address = any(rule.by_address for rule in rules)
         self._of_tiers = {name: tier_allowance(name, tier) for name, tier in self._tiers.items()}
         self._of_routes = {route.label: _route_allowance(route) for route in snapshot.routes}
@@ -66,7 +73,7 @@ class RateLimiting:
             limits += [tier_allowance(name, tier, customer) for customer in tier.customers.values()]
         self._limited = any(limits)
         self.must_hold = any(limit and limit.on_store_failure == "closed" for limit in limits)
-        self._plans: dict[tuple[CompiledRoute, Principal | None, Address | None], _Plan] = {}
+        self._plans: dict[_Place, _Plan] = {}
 
     def concerns(self, principal: Principal | None) -> bool:
         """Whether there may be something to check for a caller: any limit at all, or a session."""
@@ -80,11 +87,10 @@ class RateLimiting:
         Raises Refused: 429; 401 if the caller's session is over; 503 where the session, or a limit
         that must hold, can't be checked.
         """
-        plan = self._plan(request, route, principal)
+        plan = self._plan(request, path, route, principal)
         charges, policy = plan.charges, plan.policy
-        if self._varying:
-            raw = request.raw_headers
-            charges += charges_of(self._varying, plan.caller, principal, path, raw)
+        if plan.varying:
+            charges += charges_of(plan.varying, plan.caller, principal, request.raw_headers)
             policy = policy_field(charges)
         if not charges and plan.session is None:
             return ()
@@ -99,29 +105,44 @@ class RateLimiting:
         if session is not None:
             await count(self._store, (), session=session)
 
-    def _plan(self, request: Request, route: CompiledRoute, principal: Principal | None) -> _Plan:
+    def _plan(
+        self, request: Request, path: str, route: CompiledRoute, principal: Principal | None
+    ) -> _Plan:
+        rules = self._of_all_paths
+        if self._by_path:
+            rules += tuple([rule for rule in self._by_path if rule.covers(path)])
         address = None
         if principal is None or self._by_address:
             address = self._accountable(request.peer, request.raw_headers)
-        of_whom = (route, principal, address)
-        plan = self._plans.get(of_whom)
+        place = (route, rules, principal, address)
+        plan = self._plans.get(place)
         if plan is None:
-            caller = Caller.of(principal, address)
-            charges = tuple(self._charges(route, principal, caller))
             if len(self._plans) >= _CACHE_SIZE:
                 self._plans.clear()
-            session = session_of(principal, self._session_ttl)
-            plan = _Plan(caller, session, charges, policy_field(charges))
-            self._plans[of_whom] = plan
+            plan = self._plans[place] = self._make_plan(*place)
         return plan
 
-    def _charges(
-        self, route: CompiledRoute, principal: Principal | None, caller: Caller
-    ) -> Iterator[Charge]:
-        yield from self._of_tier(principal, caller)
+    def _make_plan(
+        self,
+        route: CompiledRoute,
+        rules: tuple[Rule, ...],
+        principal: Principal | None,
+        address: Address | None,
+    ) -> _Plan:
+        caller = Caller.of(principal, address)
+        charges = [*self._of_tier(principal, caller), *self._of_route(route, caller)]
+        charges += charges_of([rule for rule in rules if not rule.by_header], caller, principal, ())
+        return _Plan(
+            caller,
+            session_of(principal, self._session_ttl),
+            tuple(rule for rule in rules if rule.by_header),
+            tuple(charges),
+            policy_field(charges),
+        )
+
+    def _of_route(self, route: CompiledRoute, caller: Caller) -> Iterator[Charge]:
         if (allowance := self._of_routes[route.label]) is not None:
             yield Charge(key(caller.home, caller.own, f"route:{route.label}"), allowance)
-        yield from charges_of(self._rules, caller, principal, "", ())
 
     def _of_tier(self, principal: Principal | None, caller: Caller) -> Iterator[Charge]:
         """The tier's limit; of a customer that it names, the one that all its callers share."""

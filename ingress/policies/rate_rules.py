@@ -1,7 +1,7 @@
 """The operator's own limits: whom each counts, and which requests."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from broker.messages import Headers, Principal
@@ -37,8 +37,9 @@ class Caller:
 class Rule:
     """A custom rule, made ready.
 
-    ``varies`` tells whether it may count requests of one caller apart, ``by_address`` whether it
-    wants to know the address, ``asks_who`` whether it wants to know anything else of the caller.
+    ``by_path`` tells whether it is for some paths only, ``by_header`` whether it may count requests
+    of one caller apart, ``by_address`` whether it wants to know the address, ``asks_who`` whether
+    it wants to know anything else of the caller.
     """
 
     def __init__(self, rule: RateLimitRule) -> None:
@@ -51,15 +52,18 @@ class Rule:
             quoted(rule.name), rule.requests_per_minute, rule.burst, rule.on_store_failure
         )
         self.by_address = self._by == "ip"
-        self.varies = bool(self._matches or header)
+        self.by_path = self._matches is not None
+        self.by_header = bool(header)
         self.asks_who = bool(self._roles) or self._by in ("subject", "customer")
 
+    def covers(self, path: str) -> bool:
+        """Whether it is for requests of this path."""
+        return self._matches is None or self._matches(path) is not None
+
     def charge(
-        self, caller: Caller, principal: Principal | None, path: str, headers: Headers
+        self, caller: Caller, principal: Principal | None, headers: Headers
     ) -> Charge | None:
-        """What a request is counted under, if the rule is for it; ``headers`` are the raw ones."""
-        if self._matches is not None and self._matches(path) is None:
-            return None
+        """What a request is counted under, if the rule is for its caller; ``headers`` are raw."""
         if self._roles and (principal is None or self._roles.isdisjoint(principal.roles)):
             return None
         return Charge(self._key(caller, headers), self.allowance)
@@ -82,10 +86,10 @@ class Rule:
 
 
 def charges_of(
-    rules: Sequence[Rule], caller: Caller, principal: Principal | None, path: str, headers: Headers
+    rules: Iterable[Rule], caller: Caller, principal: Principal | None, headers: Headers
 ) -> tuple[Charge, ...]:
-    """What a request is counted under by those rules that are for it."""
-    found = [rule.charge(caller, principal, path, headers) for rule in rules]
+    """What a request is counted under by those rules that are for its caller."""
+    found = [rule.charge(caller, principal, headers) for rule in rules]
     return tuple(charge for charge in found if charge is not None)
 
 
