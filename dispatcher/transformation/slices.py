@@ -25,7 +25,7 @@ class Slices(Generic[T]):
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
         self._waiting = FairQueue[tuple[Callable[[], T], asyncio.Future[T]]]()
-        self._spent = 0.0  # seconds of this turn
+        self._spent = 0.0  # seconds since a turn began: this one, or an earlier one
         self._scheduled = False
 
     @property
@@ -40,7 +40,9 @@ class Slices(Generic[T]):
             return job()
         finally:
             self._spent += self._monotonic() - began
-            self._schedule()
+            # A new turn only where it is needed: it costs about as much as a small job.
+            if not self.free:
+                self._schedule()
 
     async def in_turn(self, service: str, job: Callable[[], T]) -> T:
         """Do it when there is time for it; cancelled before that, it is not done."""
