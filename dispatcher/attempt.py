@@ -4,7 +4,7 @@ import msgspec
 
 from broker.messages import Executed, Problem
 from broker.problems import ProblemType
-from dispatcher.policies.load_balancing.verdict import Verdict
+from dispatcher.call_end import Verdict
 from dispatcher.upstream import (
     BodyTooLarge,
     ConnectFailed,
@@ -71,9 +71,10 @@ TOO_LATE = Attempt(
 )
 
 
-def responded(response: UpstreamResponse, instance: str, upstream_ms: float) -> Attempt:
-    """The service answered. Any 5xx says that it is not well, as Envoy's consecutive_5xx has it."""
-    verdict = Verdict.SUCCESS if response.status < 500 else Verdict.FAILURE
+def responded(
+    response: UpstreamResponse, instance: str, upstream_ms: float, verdict: Verdict
+) -> Attempt:
+    """The service answered."""
     return Attempt(response, None, instance, upstream_ms, verdict)
 
 

@@ -19,13 +19,11 @@ import msgspec
 from broker.messages import Envelope, Headers, Problem, Reply
 from broker.problems import PROBLEM_TYPES, ProblemType
 from dispatcher.attempt import NO_INSTANCE, TOO_LATE, Attempt, failed, responded
+from dispatcher.call_end import BROKEN_OFF, Load, Verdict, of_error, of_status
 from dispatcher.metrics import DispatcherListener
-from dispatcher.policies import concurrency
-from dispatcher.policies.concurrency import Ending
 from dispatcher.policies.fallback import Fallback
 from dispatcher.policies.hedging import hedged
 from dispatcher.policies.load_balancing.balancer import Balancer
-from dispatcher.policies.load_balancing.verdict import Verdict, of_error, of_status
 from dispatcher.policies.memory import Memory
 from dispatcher.policies.retry import SHORTEST_CALL, Retry
 from dispatcher.route_rules import NO_RULES, RouteRules
@@ -262,33 +260,31 @@ class Pipeline:
             envelope.body,
             self._within_budget if envelope.idempotent else None,
         )
-        verdict, ending = Verdict.UNKNOWN, Ending.IGNORED  # also of what is broken off
+        end = BROKEN_OFF
         self._balancer.began(instance)
         self.limiter.began()
         began = self._monotonic()
         try:
             response = await self._client.call(instance.address, request, timeout)
-            verdict = of_status(response.status)
-            ending = concurrency.of_status(response.status)
+            end = of_status(response.status)
         except UpstreamError as error:
             fields = {"request_id": envelope.id}
             logger.warning("call to %s failed: %s", instance.name, error, extra=fields)
             work.sent |= error.sent
             # A client may leave a service less time than it can do with: no fault of the service.
             patient = timeout >= min(self._timeout, rules.timeout) / 2
-            verdict = of_error(error, patient=patient)
-            ending = concurrency.of_error(error, patient=patient)
+            end = of_error(error, patient=patient)
             seconds = self._monotonic() - began
-            return failed(error, instance.name, seconds * 1000, verdict)
+            return failed(error, instance.name, seconds * 1000, end.service)
         finally:
             seconds = self._monotonic() - began
-            self._balancer.ended(instance, verdict, seconds)
-            self.limiter.ended(envelope.route, seconds, ending)
-            if ending is Ending.DROPPED:
+            self._balancer.ended(instance, end.instance, seconds)
+            self.limiter.ended(envelope.route, seconds, end.load)
+            if end.load is Load.DROPPED:
                 self._listener.dropped(self._name)
             self._listener.called(self._name, seconds)
         work.sent = True
-        return responded(response, instance.name, seconds * 1000)
+        return responded(response, instance.name, seconds * 1000, end.service)
 
     # --- response transform ---------------------------------------------------------------------
 

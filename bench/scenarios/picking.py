@@ -7,9 +7,9 @@ from typing import get_args
 from bench.report import Table
 from bench.stage import Stage
 from bench.turns import take_turns
+from dispatcher.call_end import Verdict
 from dispatcher.policies.load_balancing.balancer import Balancer
 from dispatcher.policies.load_balancing.strategy import StrategyName, make_strategy
-from dispatcher.policies.load_balancing.verdict import Verdict
 from dispatcher.service_discovery import Instance
 from dispatcher.upstream import Address
 

@@ -7,53 +7,11 @@ consumer takes messages only while fewer are under way.
 
 import time
 from collections.abc import Callable
-from enum import Enum
 from typing import Protocol
 
 from config.models import Concurrency
+from dispatcher.call_end import Load
 from dispatcher.policies.gradient import GradientLimit
-from dispatcher.upstream import (
-    ConnectFailed,
-    ConnectionLost,
-    ConnectTimedOut,
-    TooManyCalls,
-    UpstreamError,
-    UpstreamTimeout,
-)
-
-
-class Ending(Enum):
-    """What the end of a call says about the load of the service."""
-
-    SUCCESS = "success"  # its time counts
-    IGNORED = "ignored"  # nothing: broken off from this side, or failed for another reason
-    DROPPED = "dropped"  # too much: refused, or not served in time
-
-
-# A proxy before the service says 504 where the service would have let this call time out.
-_DROPPED = frozenset({429, 503, 504})
-
-
-def of_status(status: int) -> Ending:
-    """Of a response. The time of an error of the service's own tells nothing of good answers'."""
-    if status in _DROPPED:
-        return Ending.DROPPED
-    return Ending.SUCCESS if status < 500 else Ending.IGNORED
-
-
-def of_error(error: UpstreamError, *, patient: bool) -> Ending:
-    """Of a call that got no response.
-
-    ``patient``: it had time enough. A client in a hurry must not lower the limit for all others.
-    """
-    match error:
-        case TooManyCalls():
-            return Ending.IGNORED
-        case UpstreamTimeout() | ConnectTimedOut():
-            return Ending.DROPPED if patient else Ending.IGNORED
-        case ConnectFailed() | ConnectionLost():
-            return Ending.DROPPED
-    return Ending.IGNORED
 
 
 class Limit(Protocol):
@@ -119,10 +77,10 @@ class Limiter:
         """A call is made now."""
         self.in_flight += 1
 
-    def ended(self, route: str, seconds: float, ending: Ending) -> None:
+    def ended(self, route: str, seconds: float, load: Load) -> None:
         """It has ended. To be called once for each that began."""
-        if ending is not Ending.IGNORED:
-            self.limit.ended(route, seconds, self.in_flight, ending is Ending.DROPPED)
+        if load is not Load.IGNORED:
+            self.limit.ended(route, seconds, self.in_flight, load is Load.DROPPED)
         self.in_flight -= 1
 
 

@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable
 from broker.messages import Envelope
 from config.models import CircuitBreakerOptions
 from dispatcher.attempt import Attempt
+from dispatcher.call_end import Verdict
 from dispatcher.metrics import DispatcherListener
 from dispatcher.policies.last_good import LastGoodAnswers
-from dispatcher.policies.load_balancing.verdict import Verdict
 from dispatcher.upstream import UpstreamResponse
 
 OtherService = Callable[[], Awaitable[Attempt | None]]

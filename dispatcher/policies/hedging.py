@@ -10,7 +10,7 @@ from typing import Any
 
 from config.models import Hedge
 from dispatcher.attempt import Attempt
-from dispatcher.policies.load_balancing.verdict import Verdict
+from dispatcher.call_end import Verdict
 
 Call = Coroutine[Any, Any, Attempt | None]
 

@@ -17,8 +17,8 @@ import random as randomness
 from collections.abc import Callable, Sequence
 from math import exp
 
+from dispatcher.call_end import Verdict
 from dispatcher.policies.load_balancing.member import Member
-from dispatcher.policies.load_balancing.verdict import Verdict
 
 METRICS_WINDOW = 300.0  # seconds after which nothing that was measured counts any more
 # Of the default window this makes Finagle's decay time of 10 s. After a window, e^-30 is left: even

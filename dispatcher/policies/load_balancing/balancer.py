@@ -5,11 +5,11 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from math import inf
 
+from dispatcher.call_end import Verdict
 from dispatcher.policies.load_balancing import slow_start
 from dispatcher.policies.load_balancing.ejection import FAILURES_IN_A_ROW
 from dispatcher.policies.load_balancing.member import Member, State
 from dispatcher.policies.load_balancing.strategy import Strategy
-from dispatcher.policies.load_balancing.verdict import Verdict
 from dispatcher.policies.load_balancing.zones import Preference, prefer
 from dispatcher.service_discovery import Instance
 

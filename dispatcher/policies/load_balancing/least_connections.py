@@ -7,8 +7,8 @@ https://nginx.org/en/docs/http/ngx_http_upstream_module.html#least_conn
 from collections.abc import Sequence
 from math import inf
 
+from dispatcher.call_end import Verdict
 from dispatcher.policies.load_balancing.member import Member
-from dispatcher.policies.load_balancing.verdict import Verdict
 from dispatcher.policies.load_balancing.weighted_round_robin import smooth_turn
 
 

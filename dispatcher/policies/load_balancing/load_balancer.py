@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import AsyncExitStack
 from typing import Self, get_args
 
+from dispatcher.call_end import Verdict
 from dispatcher.lean_upstream import LeanUpstreamClient
 from dispatcher.options import UpstreamOptions
 from dispatcher.policies.load_balancing.adaptive import METRICS_WINDOW
@@ -13,7 +14,6 @@ from dispatcher.policies.load_balancing.balancer import Balancer
 from dispatcher.policies.load_balancing.checks import HealthChecks, Probe, http_probe
 from dispatcher.policies.load_balancing.member import State
 from dispatcher.policies.load_balancing.strategy import StrategyName, make_strategy
-from dispatcher.policies.load_balancing.verdict import Verdict
 from dispatcher.service_discovery import Instance
 from dispatcher.upstream import Address
 

@@ -4,11 +4,11 @@ import random as randomness
 from collections.abc import Callable, Sequence
 from typing import Literal, Protocol
 
+from dispatcher.call_end import Verdict
 from dispatcher.policies.load_balancing.adaptive import METRICS_WINDOW, Adaptive
 from dispatcher.policies.load_balancing.least_connections import LeastConnections
 from dispatcher.policies.load_balancing.member import Member
 from dispatcher.policies.load_balancing.round_robin import RoundRobin
-from dispatcher.policies.load_balancing.verdict import Verdict
 from dispatcher.policies.load_balancing.weighted_round_robin import WeightedRoundRobin
 
 StrategyName = Literal["round_robin", "least_connections", "weighted_round_robin", "adaptive"]

@@ -6,8 +6,8 @@ https://github.com/phusion/nginx/commit/27e94984486058d73157038f7950a0a36ecc6e35
 
 from collections.abc import Sequence
 
+from dispatcher.call_end import Verdict
 from dispatcher.policies.load_balancing.member import Member
-from dispatcher.policies.load_balancing.verdict import Verdict
 
 
 def smooth_turn(members: Sequence[Member]) -> Member:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from math import inf
 from random import Random
 
-from dispatcher.policies.concurrency import Ending, Limiter
+from dispatcher.call_end import Load
+from dispatcher.policies.concurrency import Limiter
 from dispatcher.policies.gradient import GradientLimit
 from tests.unit.dispatcher.doubles import Clock
 
@@ -63,7 +64,7 @@ class Call:
     seconds: float = field(compare=False)
     route: str = field(compare=False)
     by: Dispatcher = field(compare=False)
-    ending: Ending = field(compare=False, default=Ending.SUCCESS)
+    load: Load = field(compare=False, default=Load.SERVED)
 
 
 @dataclass
@@ -110,10 +111,10 @@ class Service:
         while self._served and self._served[0].ends <= ends:
             call = heapq.heappop(self._served)
             self.clock.now = call.ends
-            if call.ending is Ending.SUCCESS:
+            if call.load is Load.SERVED:
                 self._busy -= 1
                 latencies.append(call.ends - call.began)
-            call.by.limiter.ended(call.route, call.ends - call.began, call.ending)
+            call.by.limiter.ended(call.route, call.ends - call.began, call.load)
             self._serve()
             self._call()
         self.clock.now = ends
@@ -128,7 +129,7 @@ class Service:
                 now = self.clock.now
                 call = Call(0.0, next(self._numbers), now, seconds, route, one)
                 if self.dead:
-                    call.ends, call.ending = now + REFUSED_AFTER, Ending.DROPPED
+                    call.ends, call.load = now + REFUSED_AFTER, Load.DROPPED
                     heapq.heappush(self._served, call)
                 else:
                     self._queue.append(call)

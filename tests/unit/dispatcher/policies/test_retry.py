@@ -7,7 +7,7 @@ import pytest
 from broker.messages import Headers
 from config.models import Backoff
 from dispatcher.attempt import NO_INSTANCE, Attempt, failed, responded
-from dispatcher.policies.load_balancing.verdict import Verdict
+from dispatcher.call_end import Verdict
 from dispatcher.policies.retry import Retry, RetryBudget, retry_after
 from dispatcher.upstream import (
     BodyTooLarge,

@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from random import Random
 
+from dispatcher.call_end import Verdict
 from dispatcher.policies.load_balancing.balancer import Balancer, InstanceListener
 from dispatcher.policies.load_balancing.member import Member
 from dispatcher.policies.load_balancing.strategy import StrategyName, make_strategy
-from dispatcher.policies.load_balancing.verdict import Verdict
 from dispatcher.service_discovery import Instance
 from dispatcher.upstream import Address
 from tests.unit.dispatcher.doubles import Clock

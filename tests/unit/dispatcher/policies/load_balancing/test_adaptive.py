@@ -5,7 +5,7 @@ from random import Random
 
 import pytest
 
-from dispatcher.policies.load_balancing.verdict import Verdict
+from dispatcher.call_end import Verdict
 from tests.unit.dispatcher.policies.load_balancing.simulation import (
     SEED,
     Behaviour,

@@ -2,9 +2,9 @@
 
 import pytest
 
+from dispatcher.call_end import Verdict
 from dispatcher.policies.load_balancing.balancer import Balancer
 from dispatcher.policies.load_balancing.strategy import StrategyName, make_strategy
-from dispatcher.policies.load_balancing.verdict import Verdict
 from tests.unit.dispatcher.policies.load_balancing.simulation import Fleet, weighted
 
 STRATEGIES: list[StrategyName] = [

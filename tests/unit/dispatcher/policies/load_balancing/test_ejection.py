@@ -2,7 +2,7 @@
 
 import pytest
 
-from dispatcher.policies.load_balancing.verdict import Verdict
+from dispatcher.call_end import Verdict
 from tests.unit.dispatcher.policies.load_balancing.simulation import Fleet, weighted
 
 

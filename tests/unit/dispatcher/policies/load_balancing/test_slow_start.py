@@ -4,9 +4,9 @@ from collections import Counter
 
 import pytest
 
+from dispatcher.call_end import Verdict
 from dispatcher.policies.load_balancing.slow_start import factor
 from dispatcher.policies.load_balancing.strategy import StrategyName
-from dispatcher.policies.load_balancing.verdict import Verdict
 from tests.unit.dispatcher.policies.load_balancing.simulation import Fleet, instance, weighted
 
 
