@@ -6,12 +6,14 @@ import pytest
 
 from config.models import Hedge
 from dispatcher.attempt import NO_INSTANCE, Attempt, responded
+from dispatcher.call_end import of_status
 from dispatcher.policies.hedging import hedged
 from dispatcher.upstream import UpstreamResponse
 from tests.unit.dispatcher.doubles import settled
 
 GOOD, BAD, WORSE = (
-    responded(UpstreamResponse(status, b"", (), b""), "a", 1.0) for status in (200, 500, 503)
+    responded(UpstreamResponse(status, b"", (), b""), "a", 1.0, of_status(status).service)
+    for status in (200, 500, 503)
 )
 AT_ONCE = Hedge(delay=0.001)
 NEVER = Hedge(delay=3600)

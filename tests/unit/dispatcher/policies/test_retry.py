@@ -7,7 +7,7 @@ import pytest
 from broker.messages import Headers
 from config.models import Backoff
 from dispatcher.attempt import NO_INSTANCE, Attempt, failed, responded
-from dispatcher.call_end import Verdict
+from dispatcher.call_end import Verdict, of_status
 from dispatcher.policies.retry import Retry, RetryBudget, retry_after
 from dispatcher.upstream import (
     BodyTooLarge,
@@ -26,7 +26,8 @@ NEVER = NOW + 1e6
 
 
 def answered(status: int, *headers: tuple[bytes, bytes]) -> Attempt:
-    return responded(UpstreamResponse(status, b"", headers, b""), "a", 1.0)
+    response = UpstreamResponse(status, b"", headers, b"")
+    return responded(response, "a", 1.0, of_status(status).service)
 
 
 def broken(error: type[UpstreamError], sent: bool = True) -> Attempt:
