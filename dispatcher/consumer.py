@@ -11,7 +11,7 @@ from broker.problems import ProblemType
 from broker.topology import request_queues
 from config.models import Service, Tier
 from dispatcher.holding import Holding
-from dispatcher.metrics import DispatcherListener
+from dispatcher.listener import DispatcherListener
 from dispatcher.pipeline import Pipeline
 from dispatcher.settle import (
     Answered,

@@ -16,7 +16,7 @@ from dispatcher.consumer import ServiceConsumer
 from dispatcher.discovery.discoveries import Discoveries
 from dispatcher.discovery.embedded_registry import EmbeddedRegistry
 from dispatcher.health import FleetHealth
-from dispatcher.metrics import DispatcherListener
+from dispatcher.listener import DispatcherListener
 from dispatcher.options import ClientTls, UpstreamOptions
 from dispatcher.pipeline import Pipeline
 from dispatcher.policies.circuit_breaker import CircuitBreaker, Transition

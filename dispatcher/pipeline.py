@@ -20,7 +20,7 @@ from broker.messages import Envelope, Headers, Problem, Reply
 from broker.problems import PROBLEM_TYPES, ProblemType
 from dispatcher.attempt import NO_INSTANCE, TOO_LATE, Attempt, failed, responded
 from dispatcher.call_end import BROKEN_OFF, Load, Verdict, of_error, of_status
-from dispatcher.metrics import DispatcherListener
+from dispatcher.listener import DispatcherListener
 from dispatcher.policies.fallback import Fallback
 from dispatcher.policies.hedging import hedged
 from dispatcher.policies.load_balancing.balancer import Balancer

@@ -9,7 +9,7 @@ import msgspec
 from broker.contract import Broker, ConnectionState, Delivery
 from broker.messages import Envelope, Executed, Problem, Reply
 from broker.problems import ProblemType
-from dispatcher.metrics import DispatcherListener
+from dispatcher.listener import DispatcherListener
 
 
 class Answered(msgspec.Struct, frozen=True, gc=False):

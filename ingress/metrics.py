@@ -1,23 +1,19 @@
 """What ingress tells of itself: the events, and Prometheus as one who listens."""
 
-from collections.abc import Callable, Hashable
-from typing import TypeVar
+from collections.abc import Callable
 
 import msgspec
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from broker.contract import Published
+from broker.instruments import Instruments, Kept
 from ingress.exchange import ExchangeListener
 from ingress.identity.auth_listener import AuthListener, Credential
 from ingress.limits.shared import LimitListener
 from ingress.policies.validation import ValidationListener
 
-_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 # Other methods are counted together: clients invent them.
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"))
-
-Key = TypeVar("Key", bound=Hashable)
-Child = TypeVar("Child")
 
 
 class RequestFinished(msgspec.Struct, frozen=True, gc=False):
@@ -46,104 +42,81 @@ class IngressListener(ExchangeListener, LimitListener, ValidationListener, AuthL
         """Keys were fetched from auth.jwks_url, or could not be."""
 
 
-class _Kept(dict[Key, Child]):
-    """Children by their labels, made once each: ``labels()`` costs more than counting."""
-
-    def __init__(self, make: Callable[[Key], Child]) -> None:
-        super().__init__()
-        self._make = make
-
-    def __missing__(self, key: Key) -> Child:
-        child = self[key] = self._make(key)
-        return child
-
-
 class IngressMetrics(IngressListener):
     """Counts for Prometheus. All labels come from the configuration or from closed sets."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        requests = Counter(
+        make = Instruments(registry)
+        requests = make.counter(
             "ingress_requests",
             "Requests by where they went and how they ended; 499: the client left.",
-            ["route", "service", "tier", "method", "status"],
-            registry=registry,
+            "route",
+            "service",
+            "tier",
+            "method",
+            "status",
         )
-        seconds = Histogram(
+        seconds = make.seconds(
             "ingress_request_seconds",
             "Time from the head of a request to its answer.",
-            ["service", "tier"],
-            buckets=_SECONDS,
-            registry=registry,
+            "service",
+            "tier",
         )
-        problems = Counter(
-            "ingress_problems", "Answers that were problems.", ["problem"], registry=registry
-        )
-        publishing = Counter(
+        problems = make.counter("ingress_problems", "Answers that were problems.", "problem")
+        publishing = make.counter(
             "ingress_not_accepted",
             "Requests that the broker did not take, or may not have taken.",
-            ["result"],
-            registry=registry,
+            "result",
         )
-        self._key_fetches = Counter(
+        self._key_fetches = make.counter(
             "ingress_key_fetches",
             "Fetches of keys from auth.jwks_url; after a failed one the last good keys serve.",
-            ["result"],
-            registry=registry,
+            "result",
         )
-        self._tokens_asked = Counter(
+        self._tokens_asked = make.counter(
             "ingress_token_requests",
             "Requests for tokens at /auth/token and /auth/refresh: opened, renewed, or the error.",
-            ["result"],
-            registry=registry,
+            "result",
         )
-        self._failed = Counter(
+        self._failed = make.counter(
             "ingress_authentication_failures",
             "Secrets of clients, and keys and tokens of callers, that nobody gave out.",
-            ["credential", "result"],
-            registry=registry,
+            "credential",
+            "result",
         )
-        self._reused = Counter(
+        self._reused = make.counter(
             "ingress_refresh_tokens_reused",
             "Refresh tokens that were used twice, which ended their sessions.",
-            registry=registry,
         )
-        self._sessions_ended = Counter(
+        self._sessions_ended = make.counter(
             "ingress_sessions_ended",
             "Sessions that ended before their time: by their client, by reuse, to make room.",
-            ["reason"],
-            registry=registry,
+            "reason",
         )
-        self._pending = Gauge(
-            "ingress_pending", "Requests that wait for their answers.", registry=registry
+        self._pending = make.gauge("ingress_pending", "Requests that wait for their answers.")
+        self._unmatched = make.counter(
+            "ingress_replies_unmatched", "Replies that came too late, or twice."
         )
-        self._unmatched = Counter(
-            "ingress_replies_unmatched",
-            "Replies that came too late, or twice.",
-            registry=registry,
+        self._again = make.counter(
+            "ingress_published_again", "Requests sent once more, as the first copy may be lost."
         )
-        self._again = Counter(
-            "ingress_published_again",
-            "Requests sent once more, as the first copy may be lost.",
-            registry=registry,
-        )
-        self._not_shared = Counter(
+        self._not_shared = make.counter(
             "ingress_limits_not_shared",
             "Requests whose limits or session were not checked in Redis, as it could not be asked.",
-            registry=registry,
         )
-        invalid = Counter(
+        invalid = make.counter(
             "ingress_validation_failures",
             "Requests that did not fit the schemas of their route; in the mode log they passed.",
-            ["route", "mode"],
-            registry=registry,
+            "route",
+            "mode",
         )
-        self._requests = _Kept[tuple[str, str, str, str, int], Counter](
+        self._requests = Kept[tuple[str, str, str, str, int], Counter](
             lambda key: requests.labels(*key)
         )
-        self._seconds = _Kept[tuple[str, str], Histogram](lambda key: seconds.labels(*key))
-        self._problems = _Kept[str, Counter](problems.labels)
-        self._invalid = _Kept[tuple[str, str], Counter](lambda key: invalid.labels(*key))
-        self._publishing = _Kept[Published, Counter](lambda key: publishing.labels(key.name))
+        self._seconds = Kept[tuple[str, str], Histogram](lambda key: seconds.labels(*key))
+        self._problems = Kept[str, Counter](problems.labels)
+        self._invalid = Kept[tuple[str, str], Counter](lambda key: invalid.labels(*key))
+        self._publishing = Kept[Published, Counter](lambda key: publishing.labels(key.name))
 
     def opened(self, pending: Callable[[], int]) -> None:
         """Read when somebody looks, so that it costs nothing per request."""

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Iterable, Mapping
 
-from prometheus_client import CollectorRegistry, Counter, Metric
+from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
+
+from broker.instruments import Instruments
 
 # By service and instance; see workers.health.HealthProber.healthy.
 Known = Callable[[], Mapping[str, Mapping[str, bool]]]
@@ -21,11 +23,12 @@ class WorkersMetrics(WorkersListener):
     """Counts for Prometheus."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._probes = Counter(
+        make = Instruments(registry)
+        self._probes = make.counter(
             "workers_probes",
             "Health checks of instances by outcome (passed, status, timeout, unreachable).",
-            ["service", "outcome"],
-            registry=registry,
+            "service",
+            "outcome",
         )
 
     def probed(self, service: str, outcome: str) -> None:

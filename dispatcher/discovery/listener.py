@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry
+
+from broker.instruments import Instruments
 
 
 class DiscoveryListener:
@@ -25,23 +27,18 @@ class DiscoveryMetrics(DiscoveryListener):
     """Counts for Prometheus."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._instances = Gauge(
-            "dispatcher_instances",
-            "Instances that are known of a service.",
-            ["service"],
-            registry=registry,
+        make = Instruments(registry)
+        self._instances = make.gauge(
+            "dispatcher_instances", "Instances that are known of a service.", "service"
         )
-        self._lookups_failed = Counter(
+        self._lookups_failed = make.counter(
             "dispatcher_lookups_failed",
             "DNS lookups that gave no instances; those known before stayed.",
-            ["service", "reason"],
-            registry=registry,
+            "service",
+            "reason",
         )
-        self._pushes = Counter(
-            "dispatcher_registry_pushes",
-            "Changes that the registry told of.",
-            ["service"],
-            registry=registry,
+        self._pushes = make.counter(
+            "dispatcher_registry_pushes", "Changes that the registry told of.", "service"
         )
 
     def discovering(self, service: str, known: Callable[[], int]) -> None:

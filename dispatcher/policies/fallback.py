@@ -8,7 +8,7 @@ from broker.messages import Envelope
 from config.models import CircuitBreakerOptions
 from dispatcher.attempt import Attempt
 from dispatcher.call_end import Verdict
-from dispatcher.metrics import DispatcherListener
+from dispatcher.listener import DispatcherListener
 from dispatcher.policies.last_good import LastGoodAnswers
 from dispatcher.upstream import UpstreamResponse
 

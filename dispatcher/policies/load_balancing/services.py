@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 
 from config.models import Service
-from dispatcher.metrics import DispatcherListener
+from dispatcher.listener import DispatcherListener
 from dispatcher.policies.load_balancing.balancer import Balancer, InstanceListener
 from dispatcher.policies.load_balancing.strategy import StrategyName, make_strategy
 from dispatcher.service_discovery import Instance

@@ -19,7 +19,7 @@ from broker.messages import Envelope, Reply
 from broker.topology import RequestQueue
 from config.models import Service, Tier, Transform
 from config.snapshot import Snapshot
-from dispatcher.metrics import DispatcherListener
+from dispatcher.listener import DispatcherListener
 from dispatcher.options import UpstreamOptions
 from dispatcher.pipeline import Pipeline
 from dispatcher.policies.load_balancing.balancer import Balancer

@@ -11,7 +11,7 @@ from broker.contract import ConnectionState
 from broker.messages import Envelope, Reply
 from config.models import Tier
 from dispatcher.consumer import DELIVERY_LIMIT, ServiceConsumer
-from dispatcher.metrics import DispatcherListener
+from dispatcher.listener import DispatcherListener
 from dispatcher.policies.memory import Memory
 from dispatcher.route_rules import RouteRules
 from dispatcher.settle import Settler

@@ -11,7 +11,7 @@ from broker.events import HealthReported, StateWanted
 from config.models import Drain, GatewayOptions, Route, Service, Tier
 from config.snapshot import Snapshot
 from dispatcher.lifecycle import Dispatcher
-from dispatcher.metrics import DispatcherListener
+from dispatcher.listener import DispatcherListener
 from dispatcher.options import PoolLimits
 from dispatcher.policies.circuit_breaker import CircuitBreaker, State, Transition
 from dispatcher.upstream import ConnectFailed, ConnectionLost

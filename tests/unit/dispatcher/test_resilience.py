@@ -9,7 +9,7 @@ import pytest
 
 from broker.messages import Envelope, Reply
 from config.models import Hedge, Service, Transform
-from dispatcher.metrics import DispatcherListener
+from dispatcher.listener import DispatcherListener
 from dispatcher.pipeline import Pipeline
 from dispatcher.policies.circuit_breaker import CircuitBreaker, State
 from dispatcher.policies.memory import Memory

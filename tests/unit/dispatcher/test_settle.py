@@ -5,7 +5,7 @@ import pytest
 from broker.contract import ConnectionState
 from broker.messages import Reply
 from broker.problems import ProblemType
-from dispatcher.metrics import DispatcherListener
+from dispatcher.listener import DispatcherListener
 from dispatcher.settle import (
     Answered,
     DeadLettered,

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import pytest
 
 from dispatcher.call_end import Verdict
-from dispatcher.metrics import DispatcherListener, InstanceStates, Panics
+from dispatcher.listener import DispatcherListener, InstanceStates, Panics
 from dispatcher.policies.load_balancing.services import Balancers
 from dispatcher.service_discovery import StaticDiscovery
 from tests.unit.dispatcher.doubles import Clock, service
