@@ -270,7 +270,9 @@ async def test_after_a_while_it_is_tried_again() -> None:
     bench.clock.now += 60
     probe = bench.handle(many(0))
     call = await bench.call(1)
-    assert (await bench.handle(many(0))) != probe
+    refused = await bench.ask(many(0))
+    assert refused.problem is not None
+    assert refused.problem.type == "circuit-open"
     call.answer()
     await probe
 
