@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from email.message import Message
-from typing import Any, cast
+from typing import Any
 from urllib.parse import urlencode
 
 from multidict import CIMultiDict
@@ -13,7 +13,7 @@ from broker.messages import Headers, Principal
 from broker.problems import ProblemType
 from ingress.policies.authentication import DEFAULT_TIER
 from ingress.problems import Refused
-from ingress.request import HeaderLookup, ReadBody, Request, Response
+from ingress.request import ReadBody, Request, Response
 
 _is_token = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch  # RFC 9110 section 5.6.2
 _is_value = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*").fullmatch
@@ -39,7 +39,7 @@ def read_request(request: Mapping[str, Any], context: Mapping[str, Any]) -> Requ
         method=str(request.get("method", "GET")),
         target=_target(request["path"], request.get("query") or ""),
         raw_headers=_raw(fields),
-        headers=cast(HeaderLookup, fields),
+        headers=fields,
         peer=str(context.get("ip_address", "")),
         read_body=_body_reader(body.encode() if isinstance(body, str) else body or b""),
         principal=None if "Authorization" in fields else _principal(context),

@@ -7,7 +7,7 @@ transfer codings, the operator's limits), is judged here. RFC 9112; every doubt 
 """
 
 import re
-from typing import Any, cast
+from typing import Any
 
 import aiohttp.http_parser
 import msgspec
@@ -131,7 +131,7 @@ def _parse(data: bytes) -> RawRequestMessage:
 def _judge(message: RawRequestMessage) -> Head:
     """What the parser lets through and a proxy must not."""
     headers, target = message.raw_headers, message.path
-    lookup = cast(HeaderLookup, message.headers)
+    lookup: HeaderLookup = message.headers
     http10 = message.version.minor == 0
     if (message.upgrade and not _offers_http2(message)) or message.method == "TRACE":
         raise _not_implemented("The gateway does not do CONNECT, TRACE and upgrades.")
@@ -177,7 +177,7 @@ def _with_host(headers: Headers, host: str) -> tuple[Headers, HeaderLookup]:
     kept = tuple(pair for pair in headers if pair[0].lower() != b"host")
     headers = ((b"Host", host.encode()), *kept)
     pairs = [(name.decode(), value.decode(errors="surrogateescape")) for name, value in headers]
-    return headers, cast(HeaderLookup, CIMultiDict(pairs))
+    return headers, CIMultiDict(pairs)
 
 
 def _length(lookup: HeaderLookup, http10: bool) -> int:

@@ -10,9 +10,9 @@ ReadBody = Callable[[int], Awaitable[bytes]]
 
 
 class HeaderLookup(Protocol):
-    """First value of a header by its name in any case, or the default."""
+    """First value of a header by its name in any case, or None."""
 
-    def get(self, name: str, default: str | None = None) -> str | None:
+    def get(self, name: str, /) -> str | None:
         """Look one up."""
 
 

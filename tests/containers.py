@@ -26,7 +26,8 @@ def can_run(image: str) -> bool:
 
 def _is_local(client: Any) -> bool:
     # The ports of a distant engine's containers are not on our loopback address.
-    return client.api.base_url.startswith("http+docker://")
+    url: str = client.api.base_url
+    return url.startswith("http+docker://")
 
 
 def _has(client: Any, image: str) -> bool:
@@ -48,7 +49,8 @@ class Container:
 
         self._container = DockerContainer(image, env=dict(env or {}))
         # The same port after each restart; an address in front keeps it off other interfaces.
-        self._container.ports[f"{inside}/tcp"] = ("127.0.0.1", port)
+        published = ("127.0.0.1", port)
+        self._container.ports[f"{inside}/tcp"] = published  # type: ignore[assignment]  # Docker takes it
         self._created = False
 
     def start(self, ready: Callable[[], bool]) -> None:

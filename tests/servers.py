@@ -244,12 +244,12 @@ def join(nodes: Sequence[RedisClusterNode]) -> None:
     clients = [redis.Redis(port=node.port, decode_responses=True) for node in nodes]
     for number, client in enumerate(clients):
         first, end = (n * _SLOTS // len(nodes) for n in (number, number + 1))
-        client.execute_command("CLUSTER ADDSLOTS", *range(first, end))
-        client.execute_command("CLUSTER MEET", "127.0.0.1", nodes[0].port)
+        client.cluster("ADDSLOTS", *range(first, end))
+        client.cluster("MEET", "127.0.0.1", nodes[0].port)
 
     def agree() -> bool:
-        states = [client.execute_command("CLUSTER INFO") for client in clients]
-        known = [client.execute_command("CLUSTER SLOTS") for client in clients]
+        states = [client.cluster("INFO") for client in clients]
+        known = [client.cluster("SLOTS") for client in clients]
         agreed = all(state["cluster_state"] == "ok" for state in states)
         return agreed and all(len(ranges) == len(nodes) for ranges in known)
 

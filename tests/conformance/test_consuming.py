@@ -89,7 +89,7 @@ async def test_a_prefetch_is_changed_by_another_consumer(
 
 async def test_cancelling_twice_is_harmless(broker: Broker, queue: RequestQueue) -> None:
     """A second ``cancel`` does nothing."""
-    consumer = await broker.consume(queue, 5, Inbox())
+    consumer = await broker.consume(queue, 5, Inbox[Delivery]())
     await consumer.cancel()
     await consumer.cancel()
     assert await published(broker, envelope(queue.service)) is Published.ACCEPTED

@@ -1,6 +1,7 @@
 """One leader among many."""
 
 import asyncio
+from collections.abc import Callable
 
 from broker.contract import Broker
 from tests.conformance.carriers import Inbox
@@ -11,8 +12,12 @@ Told = Inbox[tuple[int, bool]]
 
 async def stand(brokers: list[Broker], task: str, told: Told) -> None:
     """Let each stand for the task; what it hears goes into one inbox, with its number."""
+
+    def teller(number: int) -> Callable[[bool], None]:
+        return lambda leading: told((number, leading))
+
     for number, broker in enumerate(brokers):
-        await broker.lead(task, lambda leading, number=number: told((number, leading)))
+        await broker.lead(task, teller(number))
 
 
 async def test_one_leads_at_a_time_and_another_follows(connect: Connect, service: str) -> None:

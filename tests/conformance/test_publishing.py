@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter
+from collections.abc import Callable
 
 from broker.contract import Broker, Delivery, Published
 from broker.messages import Envelope
@@ -48,8 +49,12 @@ async def test_a_full_queue_refuses_all_beyond_its_limit(broker: Broker, service
     await broker.declare([queue])
     messages = [envelope(service) for _ in range(40)]
     ended: Inbox[tuple[str, Published]] = Inbox()
+
+    def end(id_: str) -> Callable[[Published], None]:
+        return lambda outcome: ended((id_, outcome))
+
     for message in messages:
-        broker.publish(message, lambda outcome, id_=message.id: ended((id_, outcome)))
+        broker.publish(message, end(message.id))
     outcomes = dict(await ended.take(40))
     accepted = [m.id for m in messages if outcomes[m.id] is Published.ACCEPTED]
     assert Counter(outcomes.values()) == {Published.ACCEPTED: 10, Published.QUEUE_FULL: 30}

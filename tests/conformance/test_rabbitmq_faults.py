@@ -136,7 +136,7 @@ async def test_a_reply_waits_for_its_node_to_reconnect(carrier: RabbitMQCarrier)
         await dispatcher.connected()
         async with carrier.broker() as ingress:
             await ingress.connected()
-            await ingress.receive_replies("away", Inbox())
+            await ingress.receive_replies("away", Inbox[Reply]())
         dispatcher.reply(reply_queue("away"), Reply(id="kept"), time.time() + 60)
         replies: Inbox[Reply] = Inbox()
         async with carrier.broker() as ingress:

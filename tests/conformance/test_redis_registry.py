@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
+from redis.typing import EncodableT, FieldT
 
 from dispatcher.discovery.redis_registry import RedisRegistry
 from dispatcher.discovery.registration import Lease
@@ -135,7 +136,7 @@ async def test_entries_that_can_not_be_read_are_left_out(
 ) -> None:
     """A stranger's hand in the store costs what it wrote, not the rest."""
     await registry.register(service, A)
-    entries = {"http://x": "9999999999999 {}", "http://y": "nonsense"}
+    entries: dict[FieldT, EncodableT] = {"http://x": "9999999999999 {}", "http://y": "nonsense"}
     await redis.hset(f"sd:{{sd}}:leases:{service}", mapping=entries)
     assert list(await registry.registered(service)) == [A]
     assert "can't be read" in caplog.text
@@ -148,4 +149,5 @@ async def test_a_redis_that_never_was(service: str) -> None:
         assert registry.state is None
         follower = Follower(registry, service)
         await asyncio.wait_for(follower.following.tried.wait(), WITHIN)
-        assert (registry.ready, registry.state) == (False, "disconnected")
+        assert registry.state == "disconnected"
+        assert not registry.ready

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from broker.contract import Broker, Delivery
+from broker.contract import Broker, Delivery, Published
 from broker.messages import Problem, Reply
 from broker.topology import RequestQueue, reply_queue
 from tests.conformance.carriers import Events, Inbox, envelope
@@ -30,7 +30,7 @@ async def test_bodies_pass_unharmed_both_ways(
     inbox: Inbox[Delivery] = Inbox()
     await broker.consume(queue, 1, inbox)
     message = envelope(queue.service, body=body, reply_to=reply_queue(node))
-    broker.publish(message, Inbox())
+    broker.publish(message, Inbox[Published]())
     delivery = await inbox.next()
     assert delivery.envelope.body == body
 
@@ -103,7 +103,7 @@ async def test_a_thousand_in_flight_are_each_answered_once(
         envelope(queue.service, body=b"%d" % i, reply_to=reply_queue(node)) for i in range(1000)
     ]
     for message in messages:
-        broker.publish(message, Inbox())
+        broker.publish(message, Inbox[Published]())
     for delivery in reversed(await inbox.take(1000)):
         asked = delivery.envelope
         dispatcher.reply(asked.reply_to, Reply(id=asked.id, body=asked.body), asked.deadline)

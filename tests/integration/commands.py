@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -166,9 +166,9 @@ async def upstream(handler: Handler) -> AsyncIterator[str]:
 def configuration(
     folder: Path,
     url: str,
-    routes: list[Mapping[str, Any]] | None = None,
+    routes: Sequence[Mapping[str, Any]] = (),
     drain: Mapping[str, float] | None = None,
-    rate_limits: list[Mapping[str, Any]] | None = None,
+    rate_limits: Sequence[Mapping[str, Any]] = (),
 ) -> str:
     """Write a directory with one service; its name is given back for ``--config``.
 
@@ -180,10 +180,10 @@ def configuration(
     closed_route = {"path": "/closed", "service": "users"}
     gateway = {
         "drain": {"delay": 0, "timeout": 10, **(drain or {})},
-        "rate_limits": rate_limits or [],
+        "rate_limits": list(rate_limits),
     }
     files = {
-        "routes": [open_route, closed_route, *(routes or [])],
+        "routes": [open_route, closed_route, *routes],
         "services": [{"name": "users", "base_url": url}],
         "gateway": gateway,
         "tiers": {name: {"requests_per_minute": None} for name in DEFAULT_TIERS},

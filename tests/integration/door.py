@@ -1,7 +1,7 @@
 """A gateway with rules at its door, and clients at other addresses of this machine."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from tests.integration.commands import configuration
 from tests.unit.ingress.raw_http import Answer, RawClient
 
 
-def guarded(folder: Path, url: str, routes: list[Mapping[str, Any]], **options: Any) -> str:
+def guarded(folder: Path, url: str, routes: Sequence[Mapping[str, Any]], **options: Any) -> str:
     """Write a configuration with these routes beside the usual ones, and these of gateway.yaml."""
     directory = configuration(folder, url, routes)
     text = yaml.safe_dump({"drain": {"delay": 0}, **options})

@@ -218,9 +218,9 @@ async def test_a_role_alone_needs_a_registry_that_is_shared(tmp_path: Path) -> N
 async def test_a_dispatcher_waits_for_the_registry(tmp_path: Path) -> None:
     """While it has never been read, the process is not ready."""
     redis_url = f"redis://127.0.0.1:{free_port()}"
-    arguments = ("--config", config(tmp_path, discovery=REGISTRY))
     admin_port = free_port()
-    arguments = (*arguments, "--admin-port", str(admin_port))
+    directory = config(tmp_path, discovery=REGISTRY)
+    arguments = ("--config", directory, "--admin-port", str(admin_port))
     async with launched(tmp_path, "up", *arguments, redis_url=redis_url) as up:
         up.addresses["admin"] = f"http://127.0.0.1:{admin_port}"
         async with asyncio.timeout(WITHIN):

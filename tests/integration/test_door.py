@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -92,7 +93,7 @@ async def test_nobody_talks_their_way_in(tmp_path: Path, service: tuple[Service,
     assert service[0].methods == ["GET"]
 
 
-BEHIND_PROXIES = [
+BEHIND_PROXIES: list[tuple[list[str | bytes], int]] = [
     (["X-Forwarded-For: 203.0.113.9"], 200),
     (["X-Forwarded-For: 203.0.113.9:51234"], 200),
     (["x-forwarded-for: 203.0.113.9, 10.0.0.5,10.0.0.6"], 200),
@@ -223,7 +224,7 @@ async def test_inside_an_application(tmp_path: Path, service: tuple[Service, str
 @pytest.fixture
 async def gateway(tmp_path: Path, service: tuple[Service, str]) -> AsyncIterator[str]:
     """One with rules for some routes, and others for all."""
-    routes = [
+    routes: list[dict[str, Any]] = [
         {**OPEN, "cors": {"allow_origins": ["*"]}},
         {"path": "/orders", "methods": ["GET", "PUT"], "service": "users", "cors": CORS},
         {"path": "/slow", "service": "users", "auth_required": False, "timeout": 0.000001},

@@ -97,7 +97,7 @@ class House:
             monotonic=lambda: time.monotonic() + self.ahead,
         )
         for part in (front, back, client, self.dispatcher):
-            await self._stack.enter_async_context(part)  # type: ignore[arg-type]
+            await self._stack.enter_async_context(part)
         await self.ingress.listen()
         return self
 

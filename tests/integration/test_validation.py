@@ -7,6 +7,7 @@ import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -31,7 +32,7 @@ ORDER = {
     },
     "additionalProperties": False,
 }
-ORDERS = {
+ORDERS: dict[str, Any] = {
     "path": "/orders",
     "service": "users",
     "name": "orders",
@@ -49,7 +50,7 @@ ORDERS = {
     },
 }
 LOGGED = {**ORDERS, "path": "/logged", "name": "logged"} | {
-    "validate": {**ORDERS["validate"], "mode": "log"}  # type: ignore[dict-item]
+    "validate": {**ORDERS["validate"], "mode": "log"}
 }
 ANY = {**ORDERS, "path": "/any", "name": "any", "max_body": "1MiB", "validate": {"body": True}}
 TEXT = {"properties": {"text": {"type": "string"}}, "required": ["text"]}

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from collections.abc import Mapping
 from typing import cast
 
 import msgspec
@@ -9,7 +10,9 @@ import pytest
 
 from broker.problems import ProxyError
 from dispatcher.exchange import Exchange
+from dispatcher.lean_upstream import LeanCaller
 from dispatcher.options import PoolLimits, UpstreamOptions
+from dispatcher.pool import Pool
 from dispatcher.upstream import (
     Address,
     ConnectFailed,
@@ -32,6 +35,12 @@ async def happens(event: asyncio.Event) -> None:
     """Wait for what has to happen."""
     async with asyncio.timeout(PATIENCE):
         await event.wait()
+
+
+def pools(client: Calling) -> Mapping[Address, Pool]:
+    """What the lean client keeps, by address."""
+    assert isinstance(client.caller, LeanCaller)
+    return client.caller._pools
 
 
 async def test_most_recent_connection_is_used_first() -> None:
@@ -513,7 +522,7 @@ async def test_closing_connection_is_not_used() -> None:
 
     async with lean() as client, ScriptedUpstream(script) as upstream:
         await client.call(upstream.address, GET, PATIENCE)
-        [connection] = client.caller._pools[upstream.address]._idle
+        [connection] = pools(client)[upstream.address]._idle
         connection._transport.abort()
         assert (await client.call(upstream.address, POST, PATIENCE)).body == b"2"
 
@@ -599,7 +608,7 @@ async def test_addresses_are_forgotten() -> None:
         ScriptedUpstream(always(answer(b""))) as upstream,
     ):
         await client.call(upstream.address, GET, PATIENCE)
-        assert client.caller._pools
+        assert pools(client)
         async with asyncio.timeout(PATIENCE):
-            while client.caller._pools:  # noqa: ASYNC110 - the client's own timer does it, unseen
+            while pools(client):  # noqa: ASYNC110 - the client's own timer does it, unseen
                 await asyncio.sleep(0.01)

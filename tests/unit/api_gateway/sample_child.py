@@ -8,6 +8,7 @@ import asyncio
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
@@ -37,6 +38,9 @@ class Subject:
         Gauge("pid", "Process id.", registry=registry).set(os.getpid())
         Gauge("lines", "Lines that came.", registry=registry).set(self.lines)
         return generate_latest(registry)
+
+    async def breakers(self) -> list[dict[str, Any]]:
+        return []
 
     def listen(self) -> None:
         """Until standard input ends."""

@@ -19,13 +19,13 @@ from dispatcher.service_discovery import Instance, instance_at
 
 TOKEN = {"Authorization": "Bearer sesame"}
 URL = "http://10.0.0.5:8080"
+FOUND_BY: dict[str, dict[str, Any]] = {
+    "users": {"discovery": {"type": "registry"}},
+    "near": {"discovery": {"type": "registry", "allow": ["127.0.0.0/8"]}},
+    "fixed": {"base_url": "http://a.test"},
+}
 SERVICES = {
-    name: Service.model_validate({"name": name, **discovery})
-    for name, discovery in {
-        "users": {"discovery": {"type": "registry"}},
-        "near": {"discovery": {"type": "registry", "allow": ["127.0.0.0/8"]}},
-        "fixed": {"base_url": "http://a.test"},
-    }.items()
+    name: Service.model_validate({"name": name, **found_by}) for name, found_by in FOUND_BY.items()
 }
 
 
@@ -40,6 +40,9 @@ class Subject:
 
     async def metrics(self) -> bytes:
         return b""
+
+    async def breakers(self) -> list[dict[str, Any]]:
+        return []
 
 
 class Failing(EmbeddedRegistry):

@@ -48,11 +48,11 @@ def test_an_address_is_shared_by_processes_of_one_program_only() -> None:
     """So many sockets listen at one address, and another program can't have it too."""
     sockets = listen_shared("127.0.0.1", 0, 3)
     try:
-        (address,) = {listening.getsockname() for listening in sockets}
+        ((host, port),) = {listening.getsockname() for listening in sockets}
         with pytest.raises(CantListenError, match="in use"):
-            listen_shared(*address, 3)
+            listen_shared(host, port, 3)
         sockets[0].close()
-        listen_beside(address).close()
+        listen_beside((host, port)).close()
     finally:
         for listening in sockets:
             listening.close()

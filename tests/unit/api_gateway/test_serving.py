@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable
-from typing import Self
+from typing import Any, Self
 
 import pytest
 
@@ -54,6 +54,9 @@ class Service:
 
     async def metrics(self) -> bytes:
         return b""
+
+    async def breakers(self) -> list[dict[str, Any]]:
+        return []
 
 
 def announcing(service: Service) -> Callable[[], None]:

@@ -1,5 +1,7 @@
 """One channel's messages: what leaves is what pamqp would write, what comes is what it wrote."""
 
+from collections.abc import Callable
+
 import pytest
 from pamqp import commands
 
@@ -85,7 +87,7 @@ class Publishes:
         for number in range(1, count + 1):
             wire.lane.publish(address, b"id-%d" % number, b"1", b"", self.note(number))
 
-    def note(self, number: int):  # type: ignore[no-untyped-def]
+    def note(self, number: int) -> Callable[[Published], None]:
         def ended(how: Published) -> None:
             assert number not in self.ended, "told twice"
             self.ended[number] = how

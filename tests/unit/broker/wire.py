@@ -5,6 +5,7 @@ import asyncio
 import pamqp.frame
 from pamqp import body, commands, header
 from pamqp.base import Frame
+from pamqp.heartbeat import Heartbeat
 
 from broker.lane import Lane
 from broker.transport import LaneProtocol
@@ -40,7 +41,7 @@ class Wire:
         self.reader = asyncio.StreamReader()
         self.now = 0.0
         self.protocol = LaneProtocol(self.reader, asyncio.get_running_loop())
-        self.protocol.time = lambda: self.now  # type: ignore[method-assign]
+        self.protocol.time = lambda: self.now  # type: ignore[method-assign]  # time stands still
         self.transport = RecordingTransport()
         self.protocol.connection_made(self.transport)
         self.lane: Lane = self.protocol.open_lane(LANE)
@@ -56,10 +57,10 @@ class Wire:
 
     def seen_by_aiormq(self) -> bytes:
         """All that went to aiormq's reader."""
-        return bytes(self.reader._buffer)  # type: ignore[attr-defined]
+        return bytes(self.reader._buffer)  # type: ignore[attr-defined]  # asyncio's own
 
 
-def method(frame: Frame, channel: int = LANE) -> bytes:
+def method(frame: Frame | Heartbeat, channel: int = LANE) -> bytes:
     """One method frame."""
     return pamqp.frame.marshal(frame, channel)
 
@@ -75,10 +76,9 @@ def content(
     """A method with its content header and body, as frames with at most ``part`` bytes of body."""
     head = header.ContentHeader(0, len(data), properties or commands.Basic.Properties())
     pieces = [data[start : start + part] for start in range(0, len(data), part)]
-    return [
-        pamqp.frame.marshal(frame, channel)
-        for frame in (opening, head, *(body.ContentBody(piece) for piece in pieces))
-    ]
+    frames: list[Frame | header.ContentHeader | body.ContentBody] = [opening, head]
+    frames += (body.ContentBody(piece) for piece in pieces)
+    return [pamqp.frame.marshal(frame, channel) for frame in frames]
 
 
 def deliver(data: bytes, tag: int = 1, *, redelivered: bool = False, part: int = 131_064) -> bytes:

@@ -11,7 +11,10 @@ from config.snapshot import Snapshot
 
 def told(*routes: dict[str, Any], **options: Any) -> list[str]:
     made = tuple(Route.model_validate({"service": "s", **each}) for each in routes)
-    services = {name: Service(name=name, base_url=f"http://{name}") for name in ("s", "other")}
+    services = {
+        name: Service.model_validate({"name": name, "base_url": f"http://{name}"})
+        for name in ("s", "other")
+    }
     return doubts(Snapshot(made, services, options=GatewayOptions.model_validate(options)))
 
 

@@ -8,7 +8,7 @@ from config.ineffective import ineffective
 from config.models import Route, Service, Transform
 from config.snapshot import Snapshot
 
-BREAKER = {"circuit_breaker": {}}
+BREAKER: dict[str, Any] = {"circuit_breaker": {}}
 HEDGE = {"hedge": {"delay": 0.1}}
 
 

@@ -86,4 +86,5 @@ def test_a_key_that_can_not_be_read(files: dict[str, str], tmp_path: Path) -> No
 
 def test_a_service_without_any_says_nothing() -> None:
     """The system's authorities are trusted then."""
-    assert Service(name="users", base_url="https://users.test").tls is None
+    service = Service.model_validate({"name": "users", "base_url": "https://users.test"})
+    assert service.tls is None

@@ -1,5 +1,7 @@
 """What dispatchers tell each other of their breakers."""
 
+from typing import Literal
+
 import pytest
 
 from broker.contract import ConnectionState
@@ -26,9 +28,13 @@ class Bench:
         return [(e.state, e.until) for e in events if isinstance(e, BreakerChanged)]
 
     def hear(
-        self, state: str, until: float = 0.0, service: str = "users", node: str = "n2"
+        self,
+        state: Literal["closed", "open", "half_open"],
+        until: float = 0.0,
+        service: str = "users",
+        node: str = "n2",
     ) -> None:
-        self.broker.tell(BreakerChanged(service=service, node=node, state=state, until=until))  # type: ignore[arg-type]
+        self.broker.tell(BreakerChanged(service=service, node=node, state=state, until=until))
 
     def fail(self) -> None:
         permit = self.breaker.acquire()

@@ -15,7 +15,8 @@ from tests.integration.upstreams.authority import write_authority, write_certifi
 
 def services(tls: ServiceTls | None, name: str = "users") -> dict[str, Service]:
     """One service with these settings."""
-    return {name: Service(name=name, base_url=f"https://{name}.test", tls=tls)}
+    settings = {"name": name, "base_url": f"https://{name}.test", "tls": tls}
+    return {name: Service.model_validate(settings)}
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from config.networks import Network
 from ingress.addresses import Networks, parse_address
 
 
@@ -65,6 +66,8 @@ _ADDRESSES = _SMALL.map(lambda n: IPv4Address(0x0A000000 + n)) | _SMALL.map(
 
 
 @given(st.lists(_V4 | _V6, max_size=8), _ADDRESSES)
-def test_agrees_with_asking_each(networks: list, address: IPv4Address | IPv6Address) -> None:  # type: ignore[type-arg]
+def test_agrees_with_asking_each(
+    networks: list[Network], address: IPv4Address | IPv6Address
+) -> None:
     """The set has an address exactly where one of its networks has it."""
     assert (address in Networks(networks)) == any(address in network for network in networks)

@@ -74,7 +74,12 @@ class Setup:
     def __init__(self, **options: Any) -> None:
         self.broker = ScriptedBroker()
         self.counts = Counts()
-        self.exchange = Exchange(self.broker, "n1", listener=self.counts, **options)  # type: ignore[arg-type]
+        self.exchange = Exchange(
+            self.broker,  # type: ignore[arg-type]  # as much of one as an exchange uses
+            "n1",
+            listener=self.counts,
+            **options,
+        )
 
     async def __aenter__(self) -> Self:
         await self.exchange.__aenter__()

@@ -1,12 +1,14 @@
 """What reaches the upstream is what the client may say, and what the gateway itself says."""
 
 import ipaddress
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.messages import Headers, Principal
+from config.networks import Network
 from ingress.forwarding import Forwarding
 from ingress.origin import Origins
 from ingress.problems import Refused
@@ -21,7 +23,7 @@ def forwarded(
     *headers: tuple[bytes, bytes],
     principal: Principal | None = None,
     peer: str = "192.0.2.1",
-    trusted: tuple[ipaddress.IPv4Network, ...] | int = (),
+    trusted: Sequence[Network] | int = (),
     request_id: str = "id-1",
 ) -> Headers:
     request = make_request(headers=(HOST, *headers), peer=peer)
@@ -136,7 +138,7 @@ def test_origin_of_a_stranger() -> None:
 
 
 @pytest.mark.parametrize("trusted", [PROXIES, 1])
-def test_origin_by_a_trusted_proxy(trusted: tuple[ipaddress.IPv4Network, ...] | int) -> None:
+def test_origin_by_a_trusted_proxy(trusted: Sequence[Network] | int) -> None:
     """A trusted proxy's lists are continued, and its scheme and host believed."""
     headers = forwarded(
         (b"Connection", b"X-Forwarded-For, X-Forwarded-Port"),
@@ -221,7 +223,7 @@ def test_no_alias_of_identity_passes(name: bytes) -> None:
 
 @pytest.mark.parametrize("name", [b"X-API-Key", b"x-api-key", b"X_API_Key", b"X-Api_key"])
 @pytest.mark.parametrize("trusted", [(), PROXIES])
-def test_withheld_fields(name: bytes, trusted: tuple[ipaddress.IPv4Network, ...]) -> None:
+def test_withheld_fields(name: bytes, trusted: Sequence[Network]) -> None:
     """What is for the gateway alone goes no further, in no spelling; unless withheld it passes."""
     request = make_request(headers=(HOST, (name, b"k"), (b"X-API", b"1")))
     kept = Forwarding(Origins(trusted), ["X-API-Key"]).request_headers(request, None, "id-1")

@@ -120,7 +120,7 @@ def test_two_ways_at_once(given: dict[str, str]) -> None:
 
 def test_scopes() -> None:
     """A list in which order and repetition mean nothing; absent is not empty."""
-    assert read_scope({"scope": "b a b"}) == {"a", "b"}
+    assert read_scope({"scope": "b a b"}) == frozenset({"a", "b"})
     assert read_scope({}) is None
 
 

@@ -1,5 +1,6 @@
 """Who the client is, told from the peer and what trusted proxies say."""
 
+from collections.abc import Sequence
 from ipaddress import ip_address, ip_network
 
 import pytest
@@ -7,14 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.messages import Headers
+from config.networks import Network
 from ingress.origin import Origins
 
 PROXIES = tuple(map(ip_network, ("10.0.0.0/8", "2001:db8:a::/48")))
 CLIENT = "203.0.113.9"
 
 
-def told(trusted: object, peer: str, headers: Headers) -> str | None:
-    address = Origins(trusted).client(peer, headers)  # type: ignore[arg-type]
+def told(trusted: Sequence[Network] | int, peer: str, headers: Headers) -> str | None:
+    address = Origins(trusted).client(peer, headers)
     return None if address is None else str(address)
 
 
@@ -28,7 +30,7 @@ def forwarded(*values: str) -> Headers:
 
 @pytest.mark.parametrize("trusted", [(), 0, PROXIES])
 @pytest.mark.parametrize("headers", [x_forwarded_for("10.0.0.1"), forwarded("for=10.0.0.1"), ()])
-def test_a_stranger_is_who_it_is(trusted: object, headers: Headers) -> None:
+def test_a_stranger_is_who_it_is(trusted: Sequence[Network] | int, headers: Headers) -> None:
     """What a peer says that is no trusted proxy changes nothing."""
     assert told(trusted, "192.0.2.1", headers) == "192.0.2.1"
 
@@ -92,7 +94,7 @@ def test_by_depth(depth: int, client: str | None) -> None:
         x_forwarded_for(CLIENT) + forwarded("for"),
     ],
 )
-def test_nobody_knows(trusted: object, headers: Headers) -> None:
+def test_nobody_knows(trusted: Sequence[Network] | int, headers: Headers) -> None:
     """An address that can't be read, or two that differ, is none."""
     assert told(trusted, "10.0.0.9", headers) is None
 
@@ -106,9 +108,9 @@ def accountable(origins: Origins, headers: Headers, peer: str = PROXY) -> str | 
 
 
 @pytest.mark.parametrize("trusted", [PROXIES, 1])
-def test_who_is_counted_where_nobody_knows(trusted: object) -> None:
+def test_who_is_counted_where_nobody_knows(trusted: Sequence[Network] | int) -> None:
     """The client where it is sure, else the last on the way that is; never nobody."""
-    origins = Origins(trusted)  # type: ignore[arg-type]
+    origins = Origins(trusted)
     for headers, counted in (
         (x_forwarded_for(CLIENT), CLIENT),
         (x_forwarded_for(CLIENT) + forwarded(f"for={CLIENT}"), CLIENT),
@@ -129,14 +131,14 @@ def test_the_nearest_that_is_sure() -> None:
 
 
 @pytest.mark.parametrize("trusted", [PROXIES, 1])
-def test_a_second_field_gives_no_second_allowance(trusted: object) -> None:
+def test_a_second_field_gives_no_second_allowance(trusted: Sequence[Network] | int) -> None:
     """Who adds the field that its proxy does not write is counted as before, once it is known.
 
     Known it is from the first request that had only one; until then the peer is counted.
     """
     honest, lie = x_forwarded_for(CLIENT), forwarded("for=192.0.2.66")
     for own, other in ((honest, lie), (forwarded(f"for={CLIENT}"), x_forwarded_for("192.0.2.66"))):
-        origins = Origins(trusted)  # type: ignore[arg-type]
+        origins = Origins(trusted)
         assert accountable(origins, own + other) == PROXY
         assert accountable(origins, own) == CLIENT
         for headers in (own + other, other + own):

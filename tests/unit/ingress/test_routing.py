@@ -9,7 +9,7 @@ from config.snapshot import Snapshot
 from ingress.problems import Refused
 from ingress.routing import Router
 
-SERVICE = Service(name="s", base_url="http://upstream", retry_count=2)
+SERVICE = Service.model_validate({"name": "s", "base_url": "http://upstream", "retry_count": 2})
 
 
 def router(*routes: Route) -> Router:

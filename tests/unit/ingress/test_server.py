@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import socket
+from collections.abc import Callable
 
 import pytest
 
@@ -450,8 +451,10 @@ async def test_a_body_that_does_not_come() -> None:
 async def test_time_does_not_run_while_a_request_is_handled() -> None:
     """Neither limit concerns a handler that thinks."""
     gate = Gate()
-    limits = {"header_timeout": 0.05, "body_timeout": 0.05, "keepalive_timeout": 0.05}
-    async with serving(gate, **limits) as running, running.client() as client:
+    async with (
+        serving(gate, header_timeout=0.05, body_timeout=0.05, keepalive_timeout=0.05) as running,
+        running.client() as client,
+    ):
         await client.send(POST + b"Content-Length: 3\r\n\r\nabc")
         await gate.arrived()
         await asyncio.sleep(0.3)  # long after all limits
@@ -471,8 +474,7 @@ async def test_idle_connections_end_silently() -> None:
 
 async def test_the_header_limits() -> None:
     """431 and 414 come as soon as it is too much, not only at the end of the head."""
-    limits = {"max_header_bytes": 1000, "max_header_count": 10}
-    async with serving(Recorder(), **limits) as running:
+    async with serving(Recorder(), max_header_bytes=1000, max_header_count=10) as running:
         for data, status in (
             (b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"y" * 2000, 431),
             (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: y\r\n" * 12, 431),
@@ -517,7 +519,7 @@ async def test_too_many_connections() -> None:
 
 
 @pytest.mark.parametrize("leave", [RawClient.reset, RawClient.end_sending])
-async def test_clients_that_leave(leave: object) -> None:
+async def test_clients_that_leave(leave: Callable[[RawClient], None]) -> None:
     """Their requests are cancelled and counted, and nothing of them stays: 300 times."""
     gate, heard = Gate(), Heard()
     async with serving(gate, listener=heard) as running:
@@ -526,7 +528,7 @@ async def test_clients_that_leave(leave: object) -> None:
                 await client.send(GET % b"/")
                 await gate.arrived()
                 assert running.server.requests == 1
-                leave(client)  # type: ignore[operator]
+                leave(client)
                 await gone(running.server)
     assert (gate.cancelled, heard.left) == (300, 300)
 

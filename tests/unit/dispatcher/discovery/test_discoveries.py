@@ -10,6 +10,7 @@ from tests.dns_server import DnsServer
 from tests.unit.dispatcher.doubles import service
 
 REGISTRY = {"type": "registry"}
+DNS = {"type": "dns"}
 NAME = "dispatcher_instances"
 
 
@@ -51,9 +52,8 @@ async def test_names_are_known_when_a_service_is_used() -> None:
     async with DnsServer() as server, EmbeddedRegistry() as registry:
         server.zone["users.test.", "A"] = ["10.0.0.1"]
         async with Discoveries(registry, server.nameservers, DiscoveryMetrics(page)) as discoveries:
-            by_dns = {"discovery": {"type": "dns"}}
-            gone = service("gone", base_url="http://gone.test", **by_dns)
-            await discoveries.use({"users": service(**by_dns), "gone": gone})
+            gone = service("gone", base_url="http://gone.test", discovery=DNS)
+            await discoveries.use({"users": service(discovery=DNS), "gone": gone})
             assert [each.name for each in discoveries["users"].instances] == [
                 "http://10.0.0.1:8080"
             ]

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
@@ -55,7 +56,7 @@ def found(*ips: str, ttl: float = 30) -> Found:
 
 
 @asynccontextmanager
-async def following(bench: Bench, **changes: object) -> AsyncIterator[DnsDiscovery]:
+async def following(bench: Bench, **changes: Any) -> AsyncIterator[DnsDiscovery]:
     of = service(**{"discovery": DNS, **changes})
     async with DnsDiscovery(of, bench, bench, sleep=bench.sleep, jitter=lambda: 0) as discovery:
         await discovery.tried()

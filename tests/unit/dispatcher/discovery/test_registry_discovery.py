@@ -18,14 +18,14 @@ async def test_leases_are_instances_until_it_is_left() -> None:
         of = service(base_url=None, discovery=REGISTRY)
         async with RegistryDiscovery(of, registry) as discovery:
             await discovery.tried()
-            assert discovery.instances == ()
+            assert list(discovery.instances) == []
             await registry.register("users", Lease("http://a.test:81/v2", 60, 3, "east"))
             expected = Instance(
                 "http://a.test:81/v2", Address("http", "a.test", 81, "/v2"), 3, "east"
             )
-            assert discovery.instances == (expected,)
+            assert list(discovery.instances) == [expected]
         await registry.remove("users", "http://a.test:81/v2")
-        assert discovery.instances == (expected,)
+        assert list(discovery.instances) == [expected]
 
 
 async def test_the_configured_serve_while_none_is_registered() -> None:

@@ -1,5 +1,7 @@
 """Which answers are kept for bad times, and to whom they are given."""
 
+from typing import Any
+
 import pytest
 
 from config.models import LastGood
@@ -15,7 +17,7 @@ def answer(*headers: Pair, body: bytes = b"ok", status: int = 200) -> UpstreamRe
     return UpstreamResponse(status, b"OK", headers, body)
 
 
-def kept(response: UpstreamResponse, **request: object) -> bool:
+def kept(response: UpstreamResponse, **request: Any) -> bool:
     """Whether the answer to such a request is kept."""
     answers = LastGoodAnswers(LastGood(), Clock())
     answers.keep(envelope(**request), response)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from jsonpath_ng.ext import parse
+from jsonpath_ng.ext.parser import parse
 
 from config.jsonpaths import BadJsonPath
 from dispatcher.transformation.paths import ABSENT, path_function

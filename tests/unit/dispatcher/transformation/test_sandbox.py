@@ -193,7 +193,7 @@ def test_public_payloads_as_templates() -> None:
     """Each is refused, fails, stays as it is, or does harmless sums."""
     sums = {"{{4*4}}[[5*5]]": "16[[5*5]]", "{{7*7}}": "49", "${{7*7}}": "$49", "{{ 7*7 }}": "49"}
     for payload in payloads():
-        data = {name: {} for name in ("request", "config", "app", "self", "x")}
+        data: dict[str, Any] = {name: {} for name in ("request", "config", "app", "self", "x")}
         try:
             result = filled(payload, data)
         except (BadTemplate, UndefinedError, TypeError):

@@ -1,6 +1,7 @@
 """Jobs on the loop, a slice of time in each of its turns."""
 
 import asyncio
+from functools import partial
 
 import pytest
 
@@ -19,7 +20,7 @@ async def test_a_turn_does_no_more_than_a_slice() -> None:
     clock, done = Clock(), list[str]()
     slices = Slices[str](clock)
     tasks = [
-        asyncio.create_task(slices.in_turn("a", lambda name=name: costly(clock, done, name)))
+        asyncio.create_task(slices.in_turn("a", partial(costly, clock, done, name)))
         for name in "12345"
     ]
     seen = []

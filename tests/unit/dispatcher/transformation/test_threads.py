@@ -54,8 +54,12 @@ async def test_what_was_cancelled_is_not_begun() -> None:
             held.loop.call_soon_threadsafe(stopped.set)
         return 1
 
+    def begun(budget: Budget) -> int:
+        done.append(2)
+        return 2
+
     first = asyncio.create_task(jobs.run("a", stoppable, budget()))
-    second = asyncio.create_task(jobs.run("a", lambda _: done.append(2) or 2, budget()))
+    second = asyncio.create_task(jobs.run("a", begun, budget()))
     await held.begun.wait()
     for task in (first, second):
         task.cancel()

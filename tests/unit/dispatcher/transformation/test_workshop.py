@@ -3,12 +3,14 @@
 import asyncio
 import json
 import threading
+from collections.abc import Sequence
 
 import pytest
 
 from config.models import BodyTransform
 from dispatcher.transformation import workshop
 from dispatcher.transformation.bodies import TransformExpired, TransformFailed, changed
+from dispatcher.transformation.budget import Budget
 from dispatcher.transformation.rules import LARGE, Rules
 from dispatcher.transformation.sandbox import Sandbox
 from dispatcher.transformation.workshop import BodyWork, Workshop
@@ -33,9 +35,11 @@ class Placed:
         self.on_the_loop: list[bool] = []
         monkeypatch.setattr(workshop, "changed", self._changed)
 
-    def _changed(self, *given: object) -> bytes:
+    def _changed(
+        self, body: bytes, coding: bytes, rules: Sequence[Rules], limit: int, budget: Budget
+    ) -> bytes:
         self.on_the_loop.append(threading.current_thread() is threading.main_thread())
-        return changed(*given)  # type: ignore[arg-type]
+        return changed(body, coding, rules, limit, budget)
 
 
 async def test_a_small_body_is_changed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from config.models import IpFilter as Rules
+from config.networks import Network
 from ingress.policies.ip_filter import IpFilter, ip_filter
 from ingress.problems import Refused
 
@@ -84,7 +85,9 @@ _NETWORKS = st.lists(
 
 
 @given(_NETWORKS, _NETWORKS, st.integers(0, 63))
-def test_agrees_with_a_naive_reading(allow: list, deny: list, number: int) -> None:  # type: ignore[type-arg]
+def test_agrees_with_a_naive_reading(
+    allow: list[Network], deny: list[Network], number: int
+) -> None:
     """For any rules: in an allowed network, or none is named, and in no denied one.
 
     Rules that let nobody pass are none.

@@ -8,14 +8,15 @@ import pytest
 
 from api_gateway import LoadBalancer
 from dispatcher.policies.load_balancing.load_balancer import NoInstance
+from dispatcher.policies.load_balancing.strategy import StrategyName
 from tests.unit.dispatcher.doubles import Clock
 
 A, B, C = (f"http://10.0.0.{number}:8080" for number in (1, 2, 3))
 
 
-def balancer(strategy: str = "round_robin", *urls: str) -> LoadBalancer:
+def balancer(strategy: StrategyName = "round_robin", *urls: str) -> LoadBalancer:
     """One with these instances."""
-    made = LoadBalancer(strategy, random=Random(1).random)  # type: ignore[arg-type]
+    made = LoadBalancer(strategy, random=Random(1).random)
     for url in urls or (A, B):
         made.add(url)
     return made
@@ -127,7 +128,7 @@ def test_the_own_zone_is_preferred() -> None:
 def test_values_that_cannot_be_used(arguments: dict[str, object]) -> None:
     """They are refused at once."""
     with pytest.raises(ValueError, match=r"strategy|above 0"):
-        LoadBalancer(**arguments)  # type: ignore[arg-type]
+        LoadBalancer(**arguments)  # type: ignore[arg-type]  # that is the test
 
 
 @pytest.mark.parametrize(("url", "weight"), [("10.0.0.1:8080", 1), (A, 0), ("ftp://x", 1)])

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable
+from typing import Any
 
 import pytest
 
@@ -41,9 +42,9 @@ class Bench:
         self.heard = Heard()
         self.balancers = Balancers(self.heard, zone, self.clock)
 
-    def serve(self, name: str = "users", **changes: object) -> tuple[object, StaticDiscovery]:
+    def serve(self, name: str = "users", **changes: Any) -> tuple[object, StaticDiscovery]:
         """The balancer of a service as configured, and its instances."""
-        values = {"base_url": None, "instances": [{"url": url} for url in URLS]}
+        values: dict[str, Any] = {"base_url": None, "instances": [{"url": url} for url in URLS]}
         of = service(name, **values | changes)
         discovery = StaticDiscovery(of)
         return self.balancers.of(of, discovery.instances), discovery
