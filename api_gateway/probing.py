@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Protocol
 
+from broker.problems import ProxyError
 from config.models import Service
 from dispatcher.discovery.discoveries import Discoveries
 from dispatcher.discovery.registry import Registry
@@ -19,9 +20,14 @@ from dispatcher.service_discovery import Instance
 from dispatcher.status_probe import status_of
 from dispatcher.tls import TlsContexts, system_context
 from dispatcher.upstream import ConnectTimedOut, UpstreamError
-from workers.probe import Outcome, Targets
+from workers.probe import Outcome, Result, Targets
 
 AT_ONCE = 256
+_OF_TLS = (
+    ProxyError.TLS_ALERT_RECEIVED,
+    ProxyError.TLS_CERTIFICATE_ERROR,
+    ProxyError.TLS_PROTOCOL_ERROR,
+)
 
 Instances = Callable[[], Sequence[Instance]]  # those known now
 
@@ -112,7 +118,7 @@ class Probing:
 
     async def probe(
         self, service: Service, instance: Instance, path: str, timeout: float
-    ) -> Outcome:
+    ) -> Result:
         """Ask once; see Target."""
         address = instance.address
         tls = self._tls_of(service) if address.scheme == "https" else None
@@ -121,11 +127,11 @@ class Probing:
             try:
                 async with asyncio.timeout(timeout):
                     status = await status_of(address, path, self._resolver, tls, patience)
-            except (TimeoutError, ConnectTimedOut):
-                return Outcome.TIMEOUT
-            except UpstreamError:
-                return Outcome.UNREACHABLE
-        return Outcome.PASSED if 200 <= status < 300 else Outcome.STATUS
+            except TimeoutError:
+                return Result(Outcome.TIMEOUT, f"no answer within {timeout:g} s")
+            except UpstreamError as error:
+                return Result(_outcome(error), str(error))
+        return Result(Outcome.PASSED if 200 <= status < 300 else Outcome.STATUS, str(status))
 
     def _tls_of(self, service: Service) -> ClientTls:
         return self._tls.get(service.name) or self._system_tls
@@ -134,6 +140,12 @@ class Probing:
     def _system_tls(self) -> ClientTls:
         """Made only if it is needed, as it takes time and memory."""
         return ClientTls(system_context())
+
+
+def _outcome(error: UpstreamError) -> Outcome:
+    if isinstance(error, ConnectTimedOut):
+        return Outcome.TIMEOUT
+    return Outcome.TLS if error.proxy_error in _OF_TLS else Outcome.UNREACHABLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,5 +160,5 @@ class _Target:
     def name(self) -> str:
         return self.instance.name
 
-    async def probe(self, path: str, timeout: float) -> Outcome:
+    async def probe(self, path: str, timeout: float) -> Result:
         return await self.probing.probe(self.service, self.instance, path, timeout)

@@ -1,4 +1,4 @@
-"""Settings that can be used, but beside the others do nothing, or never what they are for.
+"""Settings that can be used, but beside the others do nothing, or not what they are for.
 
 They are no faults, as one file may be changed before the other. Whoever relies on such a setting
 must hear of it, above all when it protects something.
@@ -7,7 +7,7 @@ must hear of it, above all when it protects something.
 from collections.abc import Iterator
 
 from config.conditions import may_meet
-from config.models import Delivery, Route
+from config.models import CircuitBreakerOptions, Connections, Delivery, Route, Service
 from config.snapshot import Snapshot
 
 _IDEMPOTENT = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"))  # RFC 9110, 9.2.2
@@ -16,6 +16,11 @@ _IDEMPOTENT = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"))  #
 def ineffective(snapshot: Snapshot) -> list[str]:
     """What does nothing, each in words like ``routes.yaml: route "a": hedge: ...``."""
     found = [
+        f'services.yaml: service "{service.name}": {doubt}'
+        for service in snapshot.services.values()
+        for doubt in _of_service(service)
+    ]
+    found += [
         f'routes.yaml: route "{route.label}": {doubt}'
         for route in snapshot.routes
         for doubt in _of_route(route, snapshot)
@@ -30,6 +35,9 @@ def _of_route(route: Route, snapshot: Snapshot) -> Iterator[str]:
     service = snapshot.services[route.service]
     if route.when_open != "fallback" and service.circuit_breaker is None:
         yield f"when_open: without effect, as service {service.name} has no circuit_breaker"
+    retries = service.retry_count if route.retry_count is None else route.retry_count
+    if route.retry_on and not retries:
+        yield "retry_on: without effect, as retry_count is 0"
     if route.hedge is None:
         return
     if route.delivery is Delivery.AT_MOST_ONCE:
@@ -39,6 +47,41 @@ def _of_route(route: Route, snapshot: Snapshot) -> Iterator[str]:
     timeout = min(route.timeout, service.timeout)
     if route.hedge.delay >= timeout:
         yield f"hedge.delay: without effect, as calls end after {timeout:g} s"
+
+
+def _of_service(service: Service) -> Iterator[str]:
+    if service.strategy == "round_robin" and any(each.weight != 1 for each in service.instances):
+        yield "instances: weight: without effect, as strategy is round_robin"
+    yield from _of_connections(service.connections, service.timeout)
+    check = service.health_check
+    if check is not None and check.timeout > check.interval:
+        yield (
+            "health_check.timeout: above interval, so that one instance that hangs makes the "
+            "rounds of all less than half as frequent"
+        )
+    if service.circuit_breaker is not None:
+        yield from _of_breaker(service.circuit_breaker)
+
+
+def _of_connections(connections: Connections, timeout: float) -> Iterator[str]:
+    for key in ("connect_timeout", "read_timeout"):
+        if key in connections.model_fields_set and (getattr(connections, key) or 0.0) >= timeout:
+            yield f"connections.{key}: without effect on calls, as they end after {timeout:g} s"
+
+
+def _of_breaker(breaker: CircuitBreakerOptions) -> Iterator[str]:
+    said = breaker.model_fields_set
+    if "slow_call_duration" in said and breaker.slow_call_rate is None:
+        yield "circuit_breaker.slow_call_duration: without effect, as there is no slow_call_rate"
+    if breaker.failure_rate is None and breaker.slow_call_rate is None:
+        for key in ("window", "minimum_calls"):
+            if key in said:
+                yield (
+                    f"circuit_breaker.{key}: without effect, as there is neither failure_rate nor "
+                    "slow_call_rate"
+                )
+    if "fallback_status" in said and breaker.fallback_response is None:
+        yield "circuit_breaker.fallback_status: without effect, as there is no fallback_response"
 
 
 def _without_route(snapshot: Snapshot) -> Iterator[str]:

@@ -48,6 +48,8 @@ from config.values import (
     PemFile,
     PlainUrl,
     PositiveCount,
+    PositiveSize,
+    ProbePath,
     Role,
     Scope,
     Seconds,
@@ -321,9 +323,7 @@ class Concurrency(Model):
 class HealthCheck(Model):
     """An active probe; ``interval`` and ``timeout`` in seconds, thresholds are probes in a row."""
 
-    path: Annotated[
-        str, Field(pattern=r"^/[^\s#]*$", description="a path that begins with /, like /health")
-    ] = "/health"
+    path: ProbePath = "/health"
     interval: Seconds = 30.0
     timeout: Seconds = 2.0
     healthy_threshold: PositiveCount = 2
@@ -334,7 +334,7 @@ class LastGood(Model):
     """How many good answers are kept for bad times, and for how many seconds."""
 
     max_entries: PositiveCount = 1000
-    max_bytes: Size = 16 * 1024**2
+    max_bytes: PositiveSize = 16 * 1024**2
     max_age: Seconds = 3600.0
 
 
@@ -499,7 +499,7 @@ class Service(Model):
     )
     concurrency: Concurrency = Concurrency()
     connections: Connections = Connections()
-    max_response: Size = 10 * 1024**2
+    max_response: PositiveSize = 10 * 1024**2
     tls: ServiceTls | None = None
     health_check: HealthCheck | None = None
     circuit_breaker: CircuitBreakerOptions | None = None
@@ -737,7 +737,7 @@ class Limits(Model):
     """Bounds on what one client may send or hold."""
 
     max_body: Size = 1024**2
-    max_header_bytes: Size = 16_384
+    max_header_bytes: PositiveSize = 16_384
     max_header_count: PositiveCount = 100
     header_timeout: Seconds = 10.0
     body_timeout: Seconds = 30.0

@@ -189,6 +189,9 @@ Size = Annotated[
     Field(ge=0, le=1024**3),
     _words("a size like 1048576, 64KiB or 1MiB, at most 1GiB"),
 ]
+PositiveSize = Annotated[
+    Size, Field(ge=1), _words("a size from 1 on like 1048576, 64KiB or 1MiB, at most 1GiB")
+]
 Seconds = Annotated[
     Number,
     Field(gt=0, le=_DAY),
@@ -244,6 +247,11 @@ PathPattern = Annotated[
     Field(max_length=2048),
     AfterValidator(_path_pattern),
     _words("a path like /users, /users/{id} or /files/*"),
+]
+ProbePath = Annotated[  # written into a request line as it is: RFC 9112 section 3
+    str,
+    Field(pattern=r'^/[!"$-~]*$', max_length=2048),
+    _words("a path of visible ASCII characters without #, like /health or /health?deep=1"),
 ]
 PemFile = Annotated[
     str, Field(min_length=1, max_length=4096), AfterValidator(_readable), _words(_PEM_FILE)

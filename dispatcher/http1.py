@@ -60,8 +60,8 @@ class Owner(Protocol):
 class Connection(asyncio.Protocol):
     """A connection that serves one exchange at a time.
 
-    ``idle_since`` is loop time, set by the owner; ``ended`` why the connection is gone, where that
-    is known and no exchange has been told.
+    ``idle_since`` is loop time, set by the owner; ``ended`` why the connection is gone, once it is
+    and no exchange has been told.
     """
 
     _transport: asyncio.Transport
@@ -176,7 +176,7 @@ class Connection(asyncio.Protocol):
         self._open = False
         exchange, self._exchange = self._exchange, None
         if exchange is None:
-            self.ended = exc
+            self.ended = exc or ConnectionResetError("closed at once")
             self._owner.closed(self, None)
         elif self._kept and self._silent and exchange.repeatable:
             exchange.abandon = None

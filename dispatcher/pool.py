@@ -43,12 +43,13 @@ class Pool:
         self._connections: set[Connection] = set()
         self._idle: list[Connection] = []
         self._opening: dict[Task[tuple[Transport, Connection]], Exchange] = {}
+        self._ending: dict[Connection, Exchange] = {}  # ended before anything could be sent
         self._waiting: deque[Exchange] = deque()
 
     @property
     def empty(self) -> bool:
         """Whether nothing is open or wanted."""
-        return not (self._connections or self._opening or self._waiting)
+        return not (self._connections or self._opening or self._ending or self._waiting)
 
     def submit(self, exchange: Exchange) -> None:
         """See to it that the exchange gets a connection, or fails with ConnectFailed."""
@@ -85,6 +86,9 @@ class Pool:
         self._connections.discard(connection)
         if connection in self._idle:
             self._idle.remove(connection)
+        unsent = self._ending.pop(connection, None)
+        if unsent is not None and connection.ended is not None:
+            self._not_connected(unsent, connection.ended)
         if unanswered is not None and unanswered.again is not None:
             if unanswered.again():
                 self._counts.repeated += 1
@@ -106,7 +110,7 @@ class Pool:
         """Abort everything; exchanges under way end in ConnectionLost."""
         self._close_connections()
         opening = list(self._opening)
-        for exchange in (*self._waiting, *self._opening.values()):
+        for exchange in (*self._waiting, *self._opening.values(), *self._ending.values()):
             if not exchange.done():
                 exchange.fail(ConnectionLost("the client is closing", sent=exchange.sent))
         self._waiting.clear()
@@ -144,13 +148,20 @@ class Pool:
             if connection.usable:
                 self._take_in(connection, exchange)
                 return
-            error = connection.ended or ConnectionResetError("closed at once")
+            if connection.ended is None:  # TLS 1.3 refuses certificates so late: let it say why
+                exchange.abandon = connection.abort
+                self._ending[connection] = exchange
+                return
+            error = connection.ended
+        self._not_connected(exchange, error)
+        self._serve_waiting()
+
+    def _not_connected(self, exchange: Exchange, error: BaseException) -> None:
         if not exchange.done():
             if not isinstance(error, ConnectFailed):
                 error = connect_failed(self._address, error)
             error.sent = exchange.sent
             exchange.fail(error)
-        self._serve_waiting()
 
     def _take_in(self, connection: Connection, exchange: Exchange) -> None:
         self._counts.opened += 1

@@ -12,7 +12,7 @@ from httptools import HttpParserError, HttpResponseParser
 
 from broker.messages import Headers
 from broker.problems import ProxyError
-from dispatcher.connecting import open_connection
+from dispatcher.connecting import cause, open_connection
 from dispatcher.fields import MAX_HEAD_BYTES, check_size, check_status, request_head
 from dispatcher.options import ClientTls
 from dispatcher.resolver import Resolver
@@ -75,15 +75,19 @@ class _StatusReader(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except HttpParserError as error:
-            cause = error.__context__  # what a callback raised, if it was one
-            if not isinstance(cause, UpstreamError):
-                cause = ProtocolError(str(error), sent=True)
-            self._fail(cause)
+            raised = error.__context__  # by a callback, if it was one
+            if not isinstance(raised, UpstreamError):
+                raised = ProtocolError(str(error), sent=True)
+            self._fail(raised)
         if self._bytes > MAX_HEAD_BYTES:
             self._fail(ResponseTooLarge("too much before the answer", sent=True))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._fail(ConnectionLost("the connection ended before the answer", sent=True))
+        detail = "the connection ended before the answer"
+        if exc is None:
+            self._fail(ConnectionLost(detail, sent=True))
+        else:  # TLS 1.3 refuses client certificates that late
+            self._fail(ConnectionLost(f"{detail}: {exc}", sent=True, proxy_error=cause(exc)))
 
     # --- called by the parser ---
 

@@ -26,7 +26,7 @@ class WorkersMetrics(WorkersListener):
         make = Instruments(registry)
         self._probes = make.counter(
             "workers_probes",
-            "Health checks of instances by outcome (passed, status, timeout, unreachable).",
+            "Health checks of instances by outcome (passed, status, timeout, tls, unreachable).",
             "service",
             "outcome",
         )

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
@@ -14,7 +15,16 @@ class Outcome(Enum):
     PASSED = "passed"
     STATUS = "status"  # an answer, but not 2xx
     TIMEOUT = "timeout"
+    TLS = "tls"  # no TLS: a certificate is refused, above all
     UNREACHABLE = "unreachable"  # no connection, or no HTTP on it
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a probe ended, and in words for the log why so."""
+
+    outcome: Outcome
+    detail: str
 
 
 class Target(Protocol):
@@ -24,7 +34,7 @@ class Target(Protocol):
     def name(self) -> str:
         """Its address as text: http[s]://host[:port][/base]."""
 
-    async def probe(self, path: str, timeout: float) -> Outcome:
+    async def probe(self, path: str, timeout: float) -> Result:
         """Ask once, within ``timeout`` seconds; never raises but for cancellation."""
 
 

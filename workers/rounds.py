@@ -83,12 +83,13 @@ class Rounds:
 
     async def _ask(self, target: Target) -> None:
         name, verdict = target.name, self.verdicts[target.name]
-        outcome = await target.probe(self.check.path, self.check.timeout)
-        self._means.listener.probed(self.service.name, outcome.value)
+        result = await target.probe(self.check.path, self.check.timeout)
+        how = result.outcome.value
+        self._means.listener.probed(self.service.name, how)
         first = verdict.healthy is None
-        if not verdict.add(outcome is Outcome.PASSED, self.check):
+        if not verdict.add(result.outcome is Outcome.PASSED, self.check):
             return
         if not verdict.healthy:
-            log.warning("%s: %s is unhealthy: %s", self.service.name, name, outcome.value)
+            log.warning("%s: %s is unhealthy: %s: %s", self.service.name, name, how, result.detail)
         elif not first:
             log.info("%s: %s is healthy again", self.service.name, name)

@@ -140,7 +140,7 @@ async def test_a_sick_instance_gets_no_calls_until_it_is_well(scene: Scene) -> N
     assert page[healthy(scene.one)] == 0
     assert page[healthy(scene.other)] == 1
     assert page['workers_probes_total{outcome="status",service="users"}'] >= 3
-    assert f"users: {scene.one.url} is unhealthy: status" in workers.stderr
+    assert f"users: {scene.one.url} is unhealthy: status: 500" in workers.stderr
     assert f"users: {scene.one.url} is healthy again" in workers.stderr
 
 
@@ -296,5 +296,5 @@ async def test_the_example_of_the_documentation(scene: Scene) -> None:
         while not (page := await workers.metrics()).keys() >= expected.keys():  # noqa: ASYNC110
             await asyncio.sleep(0.02)
     assert {name: page[name] for name in expected} == {n: float(v) for n, v in expected.items()}
-    assert f"users: {scene.other.url} is unhealthy: status" in workers.stderr
+    assert f"users: {scene.other.url} is unhealthy: status: 500" in workers.stderr
     await answered_by(gateway, scene.one)

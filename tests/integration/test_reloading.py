@@ -94,7 +94,7 @@ async def test_renewed_files_are_applied(tmp_path: Path) -> None:
         service = {"name": "users", "base_url": str(users.address), "tls": {"ca": str(ca)}}
         write(config, "services", [{**service, "health_check": check}])
         async with started(tmp_path, "up", "--config", config) as gateway:
-            await said(gateway, "is unhealthy: unreachable")
+            await said(gateway, "is unhealthy: tls: can't connect to ")
             assert await status(gateway, "/open/a") == 502
             write_authority(new, ca)
             gateway.signal(signal.SIGHUP)

@@ -21,6 +21,7 @@ from tests.integration.upstreams.authority import (
     server_context,
     trusting,
 )
+from tests.integration.upstreams.calling import lean
 from tests.integration.upstreams.conftest import ClientFactory
 from tests.integration.upstreams.requests import GET, POST, request
 from tests.integration.upstreams.scripted import PATIENCE, ScriptedUpstream, Wire, always, once
@@ -177,6 +178,23 @@ async def test_client_certificate(
                     ProxyError.TLS_ALERT_RECEIVED,
                     ProxyError.CONNECTION_TERMINATED,
                 )
+
+
+async def test_a_refusal_after_the_handshake_is_told(authority: trustme.CA) -> None:
+    """TLS 1.3 refuses a client certificate when the connection stands, which is just gone then.
+
+    In whichever step of the loop the alert is read, the error has its words. (aiohttp only says
+    that the connection was lost, if it has not begun to write.)
+    """
+    tls = demanding(authority.issue_cert("localhost"), trustme.CA())
+    tls.minimum_version = ssl.TLSVersion.TLSv1_3
+    with plain_spoken(tls, OK) as address:
+        async with lean(tls=trusting(authority)) as client:
+            for _ in range(20):
+                with pytest.raises((ConnectFailed, ConnectionLost), match="ALERT") as caught:
+                    await client.call(address, POST, PATIENCE)
+                assert caught.value.proxy_error is ProxyError.TLS_ALERT_RECEIVED
+                assert caught.value.sent is isinstance(caught.value, ConnectionLost)
 
 
 async def test_no_common_version(make_client: ClientFactory, authority: trustme.CA) -> None:

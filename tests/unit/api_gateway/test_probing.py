@@ -16,9 +16,16 @@ from dispatcher.discovery.registration import Lease
 from dispatcher.service_discovery import instance_at
 from dispatcher.tls import TlsContexts
 from tests.dns_server import DnsServer
-from tests.integration.upstreams.authority import demanding, write_authority, write_certificate
+from tests.integration.upstreams.authority import (
+    YESTERDAY,
+    demanding,
+    plain_spoken,
+    server_context,
+    write_authority,
+    write_certificate,
+)
 from tests.processes import free_port
-from workers.probe import Outcome
+from workers.probe import Outcome, Result
 
 PATIENCE = 30.0  # seconds: a probe that is to end by itself
 
@@ -66,10 +73,16 @@ def probing(at_once: int = 256) -> Probing:
     return Probing(FoundByDispatcher(lambda name: ()), TlsContexts(), at_once)
 
 
+async def result(
+    url: str, timeout: float = PATIENCE, path: str = "/health", by: Probing | None = None
+) -> Result:
+    return await (by or probing()).probe(service(), instance_at(url), path, timeout)
+
+
 async def ask(
     url: str, timeout: float = PATIENCE, path: str = "/health", by: Probing | None = None
 ) -> Outcome:
-    return await (by or probing()).probe(service(), instance_at(url), path, timeout)
+    return (await result(url, timeout, path, by)).outcome
 
 
 @pytest.mark.parametrize(
@@ -153,7 +166,9 @@ async def test_connecting_has_the_time_that_calls_have() -> None:
     quick = service(base_url="https://unused", connections={"connect_timeout": 0.05})
     async with serving(b"") as server:
         instance = instance_at(server.url.replace("http", "https"))
-        assert await probing().probe(quick, instance, "/", PATIENCE) is Outcome.TIMEOUT
+        asked = await probing().probe(quick, instance, "/", PATIENCE)
+        assert asked.outcome is Outcome.TIMEOUT
+        assert asked.detail == f"no connection to {instance.name} within 0.05 s"
         await server.closed.wait()
 
 
@@ -169,15 +184,70 @@ async def test_by_the_tls_that_calls_have(tmp_path: Path) -> None:
         async def outcome(by: Probing, **tls: str) -> Outcome:
             users = service(base_url=server.url, **({"tls": tls} if tls else {}))
             by.use({"users": users})
-            return await by.probe(users, instance_at(server.url), "/", PATIENCE)
+            return (await by.probe(users, instance_at(server.url), "/", PATIENCE)).outcome
 
         by = probing()
-        assert await outcome(by) is Outcome.UNREACHABLE
-        assert await outcome(by, **files) is Outcome.UNREACHABLE
-        assert await outcome(by, ca=str(ca), server_name="users.test") is Outcome.UNREACHABLE
+        assert await outcome(by) is Outcome.TLS
+        assert await outcome(by, **files) is Outcome.TLS
+        assert await outcome(by, ca=str(ca), server_name="users.test") is not Outcome.PASSED
         assert await outcome(by, **files, server_name="users.test") is Outcome.PASSED
         write_authority(trustme.CA(), ca)  # what is renewed holds from the next configuration on
-        assert await outcome(by, **files, server_name="users.test") is Outcome.UNREACHABLE
+        assert await outcome(by, **files, server_name="users.test") is Outcome.TLS
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome", "detail"),
+    [
+        (b"HTTP/1.1 204 No Content\r\n\r\n", Outcome.PASSED, "204"),
+        (b"HTTP/1.1 503 Busy\r\n\r\n", Outcome.STATUS, "503"),
+        (b"", Outcome.TIMEOUT, "no answer within 0.05 s"),
+    ],
+)
+async def test_what_came_is_told(answer: bytes, outcome: Outcome, detail: str) -> None:
+    """Beside the outcome, for the log."""
+    async with serving(answer) as server:
+        patience = PATIENCE if answer else 0.05
+        assert await result(server.url, patience) == Result(outcome, detail)
+
+
+async def test_a_refused_connection_is_told() -> None:
+    """In the words of the system."""
+    url = f"http://127.0.0.1:{free_port()}"
+    asked = await result(url)
+    assert asked.outcome is Outcome.UNREACHABLE
+    assert asked.detail.startswith(f"can't connect to {url}: ")
+
+
+async def test_a_refused_certificate_is_told(tmp_path: Path) -> None:
+    """One that has expired is what an operator has to know of."""
+    authority = trustme.CA()
+    ca = write_authority(authority, tmp_path / "ca.pem")
+    shown = server_context(authority.issue_cert("127.0.0.1", not_after=YESTERDAY))
+    async with serving(b"", shown) as server:
+        by = probing()
+        users = service(base_url=server.url, tls={"ca": str(ca)})
+        by.use({"users": users})
+        asked = await by.probe(users, instance_at(server.url), "/", PATIENCE)
+    assert asked.outcome is Outcome.TLS
+    assert "certificate has expired" in asked.detail
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_the_refusal_of_our_certificate_is_told(
+    tmp_path: Path, version: ssl.TLSVersion
+) -> None:
+    """Though TLS 1.3 does it only when the connection stands."""
+    authority = trustme.CA()
+    ca = write_authority(authority, tmp_path / "ca.pem")
+    demanded = demanding(authority.issue_cert("localhost"), trustme.CA())
+    demanded.minimum_version = demanded.maximum_version = version
+    with plain_spoken(demanded, b"HTTP/1.1 200 OK\r\n\r\n") as address:
+        by = probing()
+        users = service(base_url=str(address), tls={"ca": str(ca)})
+        by.use({"users": users})
+        asked = await by.probe(users, instance_at(str(address)), "/", PATIENCE)
+    assert asked.outcome is Outcome.TLS
+    assert "ALERT" in asked.detail
 
 
 async def test_the_address_that_was_looked_up_is_asked_under_its_name() -> None:
@@ -190,7 +260,7 @@ async def test_the_address_that_was_looked_up_is_asked_under_its_name() -> None:
         async with Probing(found, TlsContexts()).follow(users) as targets:
             [target] = targets()
             assert target.name == server.url
-            assert await target.probe("/health", PATIENCE) is Outcome.PASSED
+            assert (await target.probe("/health", PATIENCE)).outcome is Outcome.PASSED
             assert found.failing == {"users": False}
         assert found.failing == {}
     assert f"\r\nHost: users.test:{port}\r\n".encode() in server.heads[0]

@@ -36,6 +36,8 @@ def told(
         ({"when_open": "fail"}, {}, "when_open: without effect"),
         ({**HEDGE, "method": "POST"}, {}, "hedge: only for requests with an Idempotency-Key"),
         ({**HEDGE, "delivery": "at_most_once"}, {}, "hedge: without effect, as delivery is"),
+        ({"retry_on": [429]}, {}, "retry_on: without effect, as retry_count is 0"),
+        ({"retry_on": [429], "retry_count": 0}, {"retry_count": 2}, "retry_on: without effect"),
         ({"hedge": {"delay": 5}, "timeout": 5}, {}, "hedge.delay: without effect, as calls end"),
         ({"hedge": {"delay": 5}}, {"timeout": 2}, "as calls end after 2 s"),
     ],
@@ -48,10 +50,65 @@ def test_what_does_nothing(route: dict[str, Any], service: dict[str, Any], words
 
 
 @pytest.mark.parametrize(
+    ("service", "words"),
+    [
+        ({"base_url": None, "instances": [{"url": "http://s", "weight": 2}]}, "weight: without ef"),
+        (
+            {"connections": {"connect_timeout": 31}},
+            "connections.connect_timeout: without effect on",
+        ),
+        ({"timeout": 2, "connections": {"read_timeout": 2}}, "on calls, as they end after 2 s"),
+        ({"health_check": {"interval": 1}}, "health_check.timeout: above interval, so"),
+        ({"circuit_breaker": {"minimum_calls": 9}}, "circuit_breaker.minimum_calls: without effe"),
+        ({"circuit_breaker": {"window": 9}}, "circuit_breaker.window: without effect, as there is"),
+        (
+            {"circuit_breaker": {"failure_rate": 0.5, "slow_call_duration": 2}},
+            "circuit_breaker.slow_call_duration: without effect, as there is no slow_call_rate",
+        ),
+        ({"circuit_breaker": {"fallback_status": 204}}, "circuit_breaker.fallback_status: without"),
+    ],
+)
+def test_what_does_nothing_in_a_service(service: dict[str, Any], words: str) -> None:
+    """Each such key alone."""
+    (doubt,) = told({}, service)
+    assert doubt.startswith('services.yaml: service "s": ')
+    assert words in doubt
+
+
+@pytest.mark.parametrize(
+    "service",
+    [
+        {"timeout": 1},  # defaults promise nothing
+        {
+            "base_url": None,
+            "strategy": "adaptive",
+            "instances": [{"url": "http://s", "weight": 2}],
+            "connections": {"connect_timeout": 5, "read_timeout": None},
+            "health_check": {"interval": 5, "timeout": 5},
+            "circuit_breaker": {
+                "slow_call_rate": 0.5,
+                "slow_call_duration": 2,
+                "minimum_calls": 9,
+                "window": 9,
+                "fallback_response": {},
+                "fallback_status": 200,
+            },
+        },
+        {"circuit_breaker": {"failure_rate": 0.5, "minimum_calls": 9, "window": 9}},
+    ],
+)
+def test_what_does_something_in_a_service(service: dict[str, Any]) -> None:
+    """Is not told, nor are defaults."""
+    assert told({}, service) == []
+
+
+@pytest.mark.parametrize(
     ("route", "service"),
     [
         ({}, {}),
         ({"when_open": "hold"}, BREAKER),
+        ({"retry_on": [429]}, {"retry_count": 1}),
+        ({"retry_on": [429], "retry_count": 1}, {}),
         ({**HEDGE, "methods": ["GET", "POST"]}, {}),
         (HEDGE, {}),
         ({**HEDGE, "method": "POST", "delivery": "at_least_once"}, {}),

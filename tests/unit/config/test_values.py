@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from config.values import JwksUrl, Network, Origin, PlainUrl, Size
+from config.values import JwksUrl, Network, Origin, PlainUrl, PositiveSize, ProbePath, Size
 
 
 def accepts(kind: Any, value: object) -> bool:
@@ -45,6 +45,28 @@ def test_sizes_are_bytes_or_have_a_unit(text: object, size: int) -> None:
 def test_other_sizes_are_refused(text: object) -> None:
     """Decimal units are ambiguous; fractions, signs, other digits and flags are wrong."""
     assert not accepts(Size, text)
+
+
+@pytest.mark.parametrize("text", [0, "0", "0MiB", -1, "2GiB"])
+def test_a_limit_that_lets_nothing_pass_is_refused(text: object) -> None:
+    """What is so limited could never be of use."""
+    assert not accepts(PositiveSize, text)
+    assert TypeAdapter(PositiveSize).validate_python("1B") == 1
+
+
+@pytest.mark.parametrize("path", ["/", "/health", "/a%C3%A9;b=1/?q=~'\"", "/!"])
+def test_paths_of_probes(path: str) -> None:
+    """Whatever a request line can have."""
+    assert accepts(ProbePath, path)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["", "health", "/é", "/a b", "/a#b", "/\x01", "/\x7f", "/a\n", "/\u00a0", "/" + 2048 * "a"],
+)
+def test_other_paths_of_probes_are_refused(path: str) -> None:
+    """No probe could be sent."""
+    assert not accepts(ProbePath, path)
 
 
 @given(st.integers(0, 1024), st.sampled_from([("B", 1), ("KiB", 1024), ("MiB", 1024**2)]))

@@ -14,7 +14,7 @@ from config.models import Service
 from config.snapshot import Snapshot
 from workers.health import HealthProber, valid_for
 from workers.metrics import WorkersListener
-from workers.probe import Outcome, Targets
+from workers.probe import Outcome, Result, Targets
 from workers.rounds import Means
 
 A, B = "http://a:1", "http://b:1/base"
@@ -88,12 +88,14 @@ class Place:
     name: str
     world: World
 
-    async def probe(self, path: str, timeout: float) -> Outcome:
+    async def probe(self, path: str, timeout: float) -> Result:
         if self.world.broken:
             raise RuntimeError("a fault")
         assert timeout == 2.0
         self.world.asked[self.name + path] += 1
-        return Outcome.STATUS if self.name in self.world.sick else Outcome.PASSED
+        if self.name in self.world.sick:
+            return Result(Outcome.STATUS, "503")
+        return Result(Outcome.PASSED, "200")
 
 
 async def turns() -> None:
@@ -136,6 +138,19 @@ async def test_thresholds_hold_from_round_to_round() -> None:
             world.sick = set()
             said += [(await world.round()).healthy[A] for _ in range(2)]
     assert said == [True, True, False, False, True]
+
+
+async def test_why_is_told_when_it_turns(caplog: pytest.LogCaptureFixture) -> None:
+    """One line at the transition has the cause; further failures are only counted."""
+    world = World()
+    world.sick = {B}
+    async with EmbeddedBroker() as broker, prober(world, broker, snapshot(service())):
+        await world.wake()
+        await world.wake()
+    assert world.outcomes["users", "status"] == 2
+    assert [record.getMessage() for record in caplog.records] == [
+        f"users: {B} is unhealthy: status: 503"
+    ]
 
 
 async def test_rounds_do_not_fall_into_step() -> None:
