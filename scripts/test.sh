@@ -63,4 +63,5 @@ if [ -n "$missing" ]; then
     fi
 fi
 
-exec "$PYTHON" -m pytest "$@"
+# Two processes, as most of the time is waiting; each starts servers of its own.
+exec "$PYTHON" -m pytest -n 2 --dist loadfile "$@"

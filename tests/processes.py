@@ -13,6 +13,7 @@ from pathlib import Path
 READY_WITHIN = 60.0  # seconds; a broker's first start on a busy machine takes many
 DEAD_WITHIN = 10.0
 _POLL = 0.05
+_RUNS = 4  # side by side, at most
 
 
 class NotReadyError(RuntimeError):
@@ -23,9 +24,12 @@ def free_port(*beside: int) -> int:
     """A TCP port nobody listens on, nor on those that are so far above it.
 
     Below the ephemeral range, so that no client's own port takes it while its server is away, and
-    a client that tries again and again can't connect to itself.
+    a client that tries again and again can't connect to itself. Test runs side by side share no
+    port: one that was found is free until its server listens.
     """
-    for port in random.sample(range(15_000, 32_000 - max(beside, default=0)), 200):
+    run = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    ports = range(15_000 + run % _RUNS, 32_000 - max(beside, default=0), _RUNS)
+    for port in random.sample(ports, 200):
         if all(_is_free(port + distance) for distance in (0, *beside)):
             return port
     raise NotReadyError("no free port below the ephemeral range")

@@ -54,7 +54,7 @@ def test_what_rules_can_not_change(body: bytes) -> None:
         (b"[" * 10_000, {"limit": 100_000}, "RecursionError"),
         (b'{"a":' + b"1" * 5000 + b"}", {"limit": 10_000}, "ValueError"),
         (b'{"a":1}' + b" " * 1000, {}, "the body is too large"),
-        (gzip.compress(b" " * 100_000), {"coding": b"gzip"}, "too large when"),
+        (gzip.compress(b" " * 100_000, mtime=0), {"coding": b"gzip"}, "too large when"),
         (b'{"a":1}', {"coding": b"br"}, "can't be undone"),
     ],
 )
