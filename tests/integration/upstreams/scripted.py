@@ -39,7 +39,12 @@ class Wire:
         return head
 
     async def send(self, data: bytes) -> None:
-        """Write, and wait until it has left this process."""
+        """Write, and wait until it has left this process.
+
+        Raises ConnectionError when the client has closed, where uvloop raises RuntimeError.
+        """
+        if self._writer.is_closing():
+            raise ConnectionResetError
         self._writer.write(data)
         await self._writer.drain()
 
