@@ -47,14 +47,12 @@ class _NotAsync(TypeError):
 class Transition:
     """A change of state.
 
-    ``reset_after`` is seconds until a call is tried, in OPEN. ``told``: by the word of a peer, not
-    by calls of its own. ``reason`` is for people.
+    ``reset_after`` is seconds until a call is tried, in OPEN. ``reason`` is for people.
     """
 
     previous: State
     state: State
     reset_after: float = 0.0
-    told: bool = False
     reason: str = ""
 
 
@@ -115,8 +113,11 @@ class CircuitBreaker:
         rated = failure_rate is not None or slow_call_rate is not None
         self._window = SlidingWindow(window, 3, clock) if rated else None
         self._state = State.CLOSED
+        self._reason = ""
         self._period = 0  # each state that was entered has a number: what a permit is
         self._failures = 0  # in a row
+        self._good_at = -math.inf  # when the last good call ended
+        self._bad_from = -math.inf  # when the first one after it ended that failed or was slow
         self._permits = 0  # left in HALF_OPEN
         self._succeeded = 0  # probes
         self._tries_at = 0.0  # when it lets calls through that it does not now
@@ -173,6 +174,16 @@ class CircuitBreaker:
         return self._failures
 
     @property
+    def reason(self) -> str:
+        """Why it went over to the state in which it is, for people; empty if it never did."""
+        return self._reason
+
+    @property
+    def failing_for(self) -> float:
+        """Seconds since the first bad call ended after which there was no good one; 0 if well."""
+        return self._clock() - self._bad_from if self._bad_from > self._good_at else 0.0
+
+    @property
     def retry_after(self) -> float:
         """Seconds until a call may be let through, an estimate while probing; 0 if one is now."""
         if self.permits:
@@ -206,6 +217,10 @@ class CircuitBreaker:
         if permit != self._period:
             return
         slow = seconds >= self._slow_from
+        if slow:
+            self._went_badly()
+        else:
+            self._good_at = self._clock()
         if self._state is State.CLOSED:
             self._failures = 0
             if self._window is not None:
@@ -222,6 +237,7 @@ class CircuitBreaker:
         if permit != self._period:
             return
         self._failures += 1
+        self._went_badly()
         if self._state is State.HALF_OPEN:
             self._enter(State.OPEN, "a probe failed")
         elif self._failures >= self._threshold:
@@ -236,17 +252,22 @@ class CircuitBreaker:
 
     # --- peers ----------------------------------------------------------------------------------
 
-    def peer_opened(self, reset_after: float) -> None:
-        """Another breaker of the same service has opened, for so many seconds.
+    def peer_opened(self, peer: str, failing_for: float) -> None:
+        """The breaker of the same service at ``peer`` has opened.
 
-        While this one is CLOSED it opens too, but never for longer than by itself. In the other
-        states its own probes know better.
+        Its word has the next calls probe, as after OPEN; it does not close the way for them. And it
+        counts for nothing where a call from here went well within the ``failing_for`` seconds in
+        which none from there did: then not the service is ill, but the peer. While this breaker is
+        not CLOSED, its own calls tell anyway.
         """
-        if self._state is State.CLOSED and reset_after > 0:
-            seconds = min(reset_after, self._reset_timeout)
-            self._enter(State.OPEN, "a peer's has opened", seconds, told=True)
+        if self._state is State.CLOSED and self._good_at < self._clock() - failing_for:
+            self._enter(State.HALF_OPEN, f"that of {peer} has opened, a call is tried")
 
     # --- states ---------------------------------------------------------------------------------
+
+    def _went_badly(self) -> None:
+        if self._bad_from <= self._good_at:
+            self._bad_from = self._clock()
 
     def _rate(self, window: SlidingWindow, failed: bool, slow: bool) -> None:
         """Count a call, and open if there were too many of its kind."""
@@ -264,23 +285,20 @@ class CircuitBreaker:
                 self._enter(State.OPEN, f"{count} of {calls} calls {_WORDS[column]}")
                 return
 
-    def _enter(
-        self, state: State, reason: str, seconds: float | None = None, told: bool = False
-    ) -> None:
-        """Go over to another state; ``seconds`` from now it would let calls through."""
-        seconds = self._reset_timeout if seconds is None else seconds
-        previous, self._state = self._state, state
+    def _enter(self, state: State, reason: str) -> None:
+        """Go over to another state; after reset_timeout it would let calls through."""
+        previous, self._state, self._reason = self._state, state, reason
         self._period += 1
         self._permits = self._probes if state is State.HALF_OPEN else 0
         self._succeeded = 0
-        self._tries_at = self._clock() + seconds
+        self._tries_at = self._clock() + self._reset_timeout
         if state is State.CLOSED:
             self._failures = 0
             if self._window is not None:
                 self._window.clear()
         if state is not previous:
-            reset_after = seconds if state is State.OPEN else 0.0
-            self._listener(Transition(previous, state, reset_after, told, reason))
+            reset_after = self._reset_timeout if state is State.OPEN else 0.0
+            self._listener(Transition(previous, state, reset_after, reason))
 
 
 def _check_counts(**counts: int) -> None:
