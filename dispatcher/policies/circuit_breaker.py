@@ -13,6 +13,7 @@ from enum import StrEnum
 from inspect import isawaitable
 from typing import Any, ParamSpec, TypeVar
 
+from dispatcher.policies.arguments import check_counts, check_parts, check_seconds
 from dispatcher.policies.sliding_window import SlidingWindow
 
 P = ParamSpec("P")
@@ -74,7 +75,8 @@ class CircuitBreaker:
     nothing of the service as it is when it ends.
 
     ``listener`` hears of each change of state; ``clock`` gives seconds. Raises ValueError for
-    numbers that make no sense: it would be open from the start, never open, or never close.
+    what is no number, and for numbers that make no sense: it would be open from the start, never
+    open, or never close.
     """
 
     def __init__(
@@ -92,15 +94,15 @@ class CircuitBreaker:
         listener: Callable[[Transition], None] = _nobody,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        _check_counts(
+        check_counts(
             failure_threshold=failure_threshold,
             half_open_max_calls=half_open_max_calls,
             minimum_calls=minimum_calls,
         )
-        _check_seconds(
+        check_seconds(
             reset_timeout=reset_timeout, slow_call_duration=slow_call_duration, window=window
         )
-        _check_parts(failure_rate=failure_rate, slow_call_rate=slow_call_rate)
+        check_parts(failure_rate=failure_rate, slow_call_rate=slow_call_rate)
         self._threshold = failure_threshold
         self._reset_timeout = reset_timeout
         self._fallback_response = fallback_response
@@ -299,21 +301,3 @@ class CircuitBreaker:
         if state is not previous:
             reset_after = self._reset_timeout if state is State.OPEN else 0.0
             self._listener(Transition(previous, state, reset_after, reason))
-
-
-def _check_counts(**counts: int) -> None:
-    for name, count in counts.items():
-        if not count >= 1:
-            raise ValueError(f"{name} is {count}, and must be at least 1")
-
-
-def _check_seconds(**times: float) -> None:
-    for name, seconds in times.items():
-        if not 0 < seconds < math.inf:  # which nan is not, either
-            raise ValueError(f"{name} is {seconds}, and must be above 0 seconds, and finite")
-
-
-def _check_parts(**parts: float | None) -> None:
-    for name, part in parts.items():
-        if part is not None and not 0 < part <= 1:
-            raise ValueError(f"{name} is {part}, and must be above 0 and at most 1")

@@ -413,6 +413,12 @@ async def test_call_without_a_fallback() -> None:
     "options",
     [
         {"failure_threshold": 0},
+        {"failure_threshold": "5"},
+        {"failure_threshold": 2.5},
+        {"failure_threshold": True},
+        {"reset_timeout": "60"},
+        {"reset_timeout": None},
+        {"failure_rate": "0.5"},
         {"half_open_max_calls": 0},
         {"minimum_calls": 0},
         {"reset_timeout": 0},
@@ -427,7 +433,7 @@ async def test_call_without_a_fallback() -> None:
     ],
 )
 def test_numbers_that_make_no_breaker(options: dict[str, Any]) -> None:
-    """One that could never open or close, or is open from the start, is refused."""
+    """One that could never open or close, or is open from the start, is refused by name."""
     with pytest.raises(ValueError, match=next(iter(options))):
         CircuitBreaker(**options)
 
