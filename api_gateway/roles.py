@@ -96,12 +96,14 @@ class DispatcherRole:
     def breakers(self) -> list[dict[str, Any]]:
         """The state of each circuit breaker, in plain data.
 
-        ``retry_after`` is in seconds; ``probe_due``: its time is over, the next call is tried.
+        ``reason``: why it is in that state; ``retry_after`` is in seconds; ``probe_due``: its time
+        is over, the next call is tried.
         """
         return [
             {
                 "service": service,
                 "state": breaker.state,
+                "reason": breaker.reason,
                 "failures": breaker.failures,
                 "retry_after": round(breaker.retry_after, 3),
                 "probe_due": breaker.probe_due,

@@ -21,14 +21,15 @@ class BreakerChanged(
 ):
     """The circuit breaker of a service changed its state at a dispatcher.
 
-    ``until`` is when an open one lets the first call through, in Unix seconds; 0 for the others.
+    ``failing_for`` is for how many seconds no call from there had gone well when an open one was
+    told of; 0 for the others. Not a time of day: clocks of two machines need not agree.
     """
 
     version: int = VERSION
     service: str
     node: str
     state: Literal["closed", "open", "half_open"]
-    until: float = 0.0
+    failing_for: float = 0.0
 
 
 class HealthReported(

@@ -1,6 +1,7 @@
 """What dispatchers tell each other of their circuit breakers."""
 
-import time
+import os
+import socket
 from collections.abc import Callable, Mapping
 from typing import Literal
 from uuid import uuid4
@@ -19,21 +20,18 @@ _WORDS: Mapping[State, Literal["closed", "open", "half_open"]] = {
 class BreakerNews:
     """Says what this dispatcher's breakers do, and has them hear what others' do.
 
-    Only what own calls have shown is said: hearsay that was passed on would never end. ``breakers``
-    gives those of now, by service; ``now`` is Unix seconds.
+    A breaker opens by its own calls only, so what is said is never hearsay, and news can't go round
+    in circles. ``breakers`` gives those of now, by service.
     """
 
     def __init__(
-        self,
-        broker: Broker,
-        breakers: Callable[[], Mapping[str, CircuitBreaker]],
-        now: Callable[[], float] = time.time,
+        self, broker: Broker, breakers: Callable[[], Mapping[str, CircuitBreaker]]
     ) -> None:
         self._broker = broker
         self._breakers = breakers
-        self._now = now
-        self._node = uuid4().hex
-        self._opened: dict[str, BreakerChanged] = {}  # by service, what was said of it
+        # Host and process are for people; containers may have both alike, and must not mix up
+        # each other's words with their own.
+        self._node = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:8]}"
 
     async def start(self) -> None:
         """Hear the others from now on, and ask what they know."""
@@ -47,21 +45,19 @@ class BreakerNews:
         The last calls of a breaker that another configuration has replaced are nobody's news.
         """
         breaker = self._breakers().get(service)
-        if breaker is None or breaker.state is not transition.state:
-            return
-        self._opened.pop(service, None)
-        if transition.told:
-            return
-        is_open = transition.state is State.OPEN
-        event = BreakerChanged(
-            service=service,
-            node=self._node,
-            state=_WORDS[transition.state],
-            until=self._now() + transition.reset_after if is_open else 0.0,
+        if breaker is not None and breaker.state is transition.state:
+            self._say(service, breaker)
+
+    def _say(self, service: str, breaker: CircuitBreaker) -> None:
+        is_open = breaker.state is State.OPEN
+        self._broker.publish_event(
+            BreakerChanged(
+                service=service,
+                node=self._node,
+                state=_WORDS[breaker.state],
+                failing_for=breaker.failing_for if is_open else 0.0,
+            )
         )
-        if is_open:
-            self._opened[service] = event
-        self._broker.publish_event(event)
 
     def _heard(self, event: Event) -> None:
         if isinstance(event, StateWanted):
@@ -70,13 +66,13 @@ class BreakerNews:
         elif isinstance(event, BreakerChanged) and event.node != self._node:
             breaker = self._breakers().get(event.service)
             if breaker is not None and event.state == "open":
-                breaker.peer_opened(event.until - self._now())
+                breaker.peer_opened(event.node, event.failing_for)
 
     def _say_again(self) -> None:
-        now = self._now()
-        self._opened = {name: event for name, event in self._opened.items() if event.until > now}
-        for event in self._opened.values():
-            self._broker.publish_event(event)
+        """What is open; but for one whose time is over, as nobody knows how the service is now."""
+        for service, breaker in self._breakers().items():
+            if breaker.state is State.OPEN and not breaker.probe_due:
+                self._say(service, breaker)
 
     def _on_state(self, state: ConnectionState) -> None:
         if state is ConnectionState.CONNECTED:

@@ -76,7 +76,7 @@ class Dispatcher:
         self._settler = Settler(broker, self._listener, now)
         self._transforms = Compiler()
         self._workshop = Workshop(now)
-        self._news = BreakerNews(broker, lambda: self.breakers, now)
+        self._news = BreakerNews(broker, lambda: self.breakers)
         self._memories: dict[str, Memory] = {}
         self._serving: dict[str, ServiceConsumer] = {}
         self._leaving: dict[ServiceConsumer, asyncio.Task[None]] = {}

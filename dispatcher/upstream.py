@@ -1,5 +1,6 @@
 """What calling an upstream means, whichever client does it."""
 
+import re
 from asyncio import Future
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from broker.messages import Headers
 from broker.problems import ProxyError
 from dispatcher.options import UpstreamOptions
 
+_VISIBLE = re.compile(r"[!-\[\]-~]*")  # ASCII, without a backslash, which some read as a slash
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -32,6 +34,8 @@ class Address:
     @classmethod
     def parse(cls, url: str) -> Self:
         """Read ``http[s]://host[:port][/base]``. Raises ValueError for anything else."""
+        if not _VISIBLE.fullmatch(url):  # of which urlsplit leaves some out without a word
+            raise ValueError(f"an address is of visible ASCII characters, no backslash: {url!r}")
         parts = urlsplit(url)
         default_port = _DEFAULT_PORTS.get(parts.scheme)
         if default_port is None or not parts.hostname:

@@ -13,6 +13,7 @@ from enum import StrEnum
 from inspect import isawaitable
 from typing import Any, ParamSpec, TypeVar
 
+from dispatcher.policies.arguments import check_counts, check_parts, check_seconds
 from dispatcher.policies.sliding_window import SlidingWindow
 
 P = ParamSpec("P")
@@ -47,14 +48,12 @@ class _NotAsync(TypeError):
 class Transition:
     """A change of state.
 
-    ``reset_after`` is seconds until a call is tried, in OPEN. ``told``: by the word of a peer, not
-    by calls of its own. ``reason`` is for people.
+    ``reset_after`` is seconds until a call is tried, in OPEN. ``reason`` is for people.
     """
 
     previous: State
     state: State
     reset_after: float = 0.0
-    told: bool = False
     reason: str = ""
 
 
@@ -76,7 +75,8 @@ class CircuitBreaker:
     nothing of the service as it is when it ends.
 
     ``listener`` hears of each change of state; ``clock`` gives seconds. Raises ValueError for
-    numbers that make no sense: it would be open from the start, never open, or never close.
+    what is no number, and for numbers that make no sense: it would be open from the start, never
+    open, or never close.
     """
 
     def __init__(
@@ -94,15 +94,15 @@ class CircuitBreaker:
         listener: Callable[[Transition], None] = _nobody,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        _check_counts(
+        check_counts(
             failure_threshold=failure_threshold,
             half_open_max_calls=half_open_max_calls,
             minimum_calls=minimum_calls,
         )
-        _check_seconds(
+        check_seconds(
             reset_timeout=reset_timeout, slow_call_duration=slow_call_duration, window=window
         )
-        _check_parts(failure_rate=failure_rate, slow_call_rate=slow_call_rate)
+        check_parts(failure_rate=failure_rate, slow_call_rate=slow_call_rate)
         self._threshold = failure_threshold
         self._reset_timeout = reset_timeout
         self._fallback_response = fallback_response
@@ -115,8 +115,11 @@ class CircuitBreaker:
         rated = failure_rate is not None or slow_call_rate is not None
         self._window = SlidingWindow(window, 3, clock) if rated else None
         self._state = State.CLOSED
+        self._reason = ""
         self._period = 0  # each state that was entered has a number: what a permit is
         self._failures = 0  # in a row
+        self._good_at = -math.inf  # when the last good call ended
+        self._bad_from = -math.inf  # when the first one after it ended that failed or was slow
         self._permits = 0  # left in HALF_OPEN
         self._succeeded = 0  # probes
         self._tries_at = 0.0  # when it lets calls through that it does not now
@@ -173,6 +176,16 @@ class CircuitBreaker:
         return self._failures
 
     @property
+    def reason(self) -> str:
+        """Why it went over to the state in which it is, for people; empty if it never did."""
+        return self._reason
+
+    @property
+    def failing_for(self) -> float:
+        """Seconds since the first bad call ended after which there was no good one; 0 if well."""
+        return self._clock() - self._bad_from if self._bad_from > self._good_at else 0.0
+
+    @property
     def retry_after(self) -> float:
         """Seconds until a call may be let through, an estimate while probing; 0 if one is now."""
         if self.permits:
@@ -206,6 +219,10 @@ class CircuitBreaker:
         if permit != self._period:
             return
         slow = seconds >= self._slow_from
+        if slow:
+            self._went_badly()
+        else:
+            self._good_at = self._clock()
         if self._state is State.CLOSED:
             self._failures = 0
             if self._window is not None:
@@ -222,6 +239,7 @@ class CircuitBreaker:
         if permit != self._period:
             return
         self._failures += 1
+        self._went_badly()
         if self._state is State.HALF_OPEN:
             self._enter(State.OPEN, "a probe failed")
         elif self._failures >= self._threshold:
@@ -236,17 +254,22 @@ class CircuitBreaker:
 
     # --- peers ----------------------------------------------------------------------------------
 
-    def peer_opened(self, reset_after: float) -> None:
-        """Another breaker of the same service has opened, for so many seconds.
+    def peer_opened(self, peer: str, failing_for: float) -> None:
+        """The breaker of the same service at ``peer`` has opened.
 
-        While this one is CLOSED it opens too, but never for longer than by itself. In the other
-        states its own probes know better.
+        Its word has the next calls probe, as after OPEN; it does not close the way for them. And it
+        counts for nothing where a call from here went well within the ``failing_for`` seconds in
+        which none from there did: then not the service is ill, but the peer. While this breaker is
+        not CLOSED, its own calls tell anyway.
         """
-        if self._state is State.CLOSED and reset_after > 0:
-            seconds = min(reset_after, self._reset_timeout)
-            self._enter(State.OPEN, "a peer's has opened", seconds, told=True)
+        if self._state is State.CLOSED and self._good_at < self._clock() - failing_for:
+            self._enter(State.HALF_OPEN, f"that of {peer} has opened, a call is tried")
 
     # --- states ---------------------------------------------------------------------------------
+
+    def _went_badly(self) -> None:
+        if self._bad_from <= self._good_at:
+            self._bad_from = self._clock()
 
     def _rate(self, window: SlidingWindow, failed: bool, slow: bool) -> None:
         """Count a call, and open if there were too many of its kind."""
@@ -264,38 +287,17 @@ class CircuitBreaker:
                 self._enter(State.OPEN, f"{count} of {calls} calls {_WORDS[column]}")
                 return
 
-    def _enter(
-        self, state: State, reason: str, seconds: float | None = None, told: bool = False
-    ) -> None:
-        """Go over to another state; ``seconds`` from now it would let calls through."""
-        seconds = self._reset_timeout if seconds is None else seconds
-        previous, self._state = self._state, state
+    def _enter(self, state: State, reason: str) -> None:
+        """Go over to another state; after reset_timeout it would let calls through."""
+        previous, self._state, self._reason = self._state, state, reason
         self._period += 1
         self._permits = self._probes if state is State.HALF_OPEN else 0
         self._succeeded = 0
-        self._tries_at = self._clock() + seconds
+        self._tries_at = self._clock() + self._reset_timeout
         if state is State.CLOSED:
             self._failures = 0
             if self._window is not None:
                 self._window.clear()
         if state is not previous:
-            reset_after = seconds if state is State.OPEN else 0.0
-            self._listener(Transition(previous, state, reset_after, told, reason))
-
-
-def _check_counts(**counts: int) -> None:
-    for name, count in counts.items():
-        if not count >= 1:
-            raise ValueError(f"{name} is {count}, and must be at least 1")
-
-
-def _check_seconds(**times: float) -> None:
-    for name, seconds in times.items():
-        if not 0 < seconds < math.inf:  # which nan is not, either
-            raise ValueError(f"{name} is {seconds}, and must be above 0 seconds, and finite")
-
-
-def _check_parts(**parts: float | None) -> None:
-    for name, part in parts.items():
-        if part is not None and not 0 < part <= 1:
-            raise ValueError(f"{name} is {part}, and must be above 0 and at most 1")
+            reset_after = self._reset_timeout if state is State.OPEN else 0.0
+            self._listener(Transition(previous, state, reset_after, reason))

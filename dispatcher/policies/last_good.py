@@ -20,6 +20,7 @@ from dispatcher.upstream import UpstreamResponse
 _FORBIDDING = frozenset(
     {b"no-store", b"no-cache", b"private", b"must-revalidate", b"proxy-revalidate", b"s-maxage"}
 )
+_ANSWERED = frozenset({"GET", "HEAD"})
 _CONDITIONS = frozenset({b"range", b"if-match", b"if-unmodified-since"})
 
 
@@ -68,8 +69,11 @@ class LastGoodAnswers:
             self._drop(next(iter(self._kept)))
 
     def find(self, envelope: Envelope) -> UpstreamResponse | None:
-        """The answer to such a request, with its Age in seconds; None if none is young enough."""
-        kept = self._kept.get(envelope.target) if envelope.method == "GET" else None
+        """The answer to such a request, with its Age in seconds; None if none is young enough.
+
+        To a HEAD, it is the one to a GET without its body (RFC 9110 section 9.3.2).
+        """
+        kept = self._kept.get(envelope.target) if envelope.method in _ANSWERED else None
         if kept is None or any(name.lower() in _CONDITIONS for name, _ in envelope.headers):
             return None
         age = self._clock() - kept.at
@@ -80,6 +84,9 @@ class LastGoodAnswers:
             return None
         fields = tuple(pair for pair in kept.response.headers if pair[0].lower() != b"age")
         headers = (*fields, (b"Age", b"%d" % (kept.age + age)))
+        if envelope.method == "HEAD":
+            length = (b"Content-Length", b"%d" % len(kept.response.body))
+            return msgspec.structs.replace(kept.response, headers=(*headers, length), body=b"")
         return msgspec.structs.replace(kept.response, headers=headers)
 
     def _drop(self, target: str) -> None:

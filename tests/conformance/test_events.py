@@ -20,7 +20,7 @@ async def test_every_subscriber_hears(connect: Connect, service: str) -> None:
     brokers = [await connect() for _ in inboxes]
     for broker, inbox in zip(brokers, inboxes, strict=True):
         await broker.subscribe([BreakerChanged, HealthReported], inbox)
-    opened = BreakerChanged(service=service, node="d1", state="open", until=1_700_000_000.25)
+    opened = BreakerChanged(service=service, node="d1", state="open", failing_for=1.25)
     brokers[0].publish_event(opened)
     brokers[0].publish_event(report(service))
 

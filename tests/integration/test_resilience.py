@@ -1,6 +1,7 @@
 """Retries, hedges, breakers and held requests of real processes, with upstreams that misbehave."""
 
 import asyncio
+import socket
 from collections import Counter
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -245,7 +246,7 @@ async def pending(up: Running, count: int) -> bool:
 
 
 async def test_a_dispatcher_hears_of_anothers_breaker(tmp_path: Path, amqp_url: str) -> None:
-    """What one has found out, both know, and one that starts later; each process shows its own."""
+    """Also one that starts later: then a single failure of its own is enough for it to open."""
     service = Service()
     service.status = 500
     async with upstream(service.answer) as url, AsyncExitStack() as stack:
@@ -266,18 +267,63 @@ async def test_a_dispatcher_hears_of_anothers_breaker(tmp_path: Path, amqp_url: 
         session = await stack.enter_async_context(aiohttp.ClientSession())
         assert (await ask(session, f"{ingress.public}/a/1"))[0] == 500
 
-        async def open_in(running: Running, processes: int) -> bool:
-            states = [each["state"] for each in await breakers(running)]
-            return states == ["OPEN"] * processes
+        async def states(running: Running) -> list[str]:
+            return sorted(each["state"] for each in await breakers(running))
 
-        await eventually(lambda: open_in(pair, 2), "both processes know")
+        async def knows(running: Running, *expected: str) -> bool:
+            return await states(running) == list(expected)
+
+        await eventually(lambda: knows(pair, "HALF_OPEN", "OPEN"), "both processes know")
         late = await stack.enter_async_context(
             started(tmp_path, "dispatcher", *options, amqp_url=amqp_url)
         )
-        await eventually(lambda: open_in(late, 1), "the late one knows")
-        shown = await breakers(pair)
-        answers = [await ask(session, f"{ingress.public}/a/{n}") for n in range(10)]
+        await eventually(lambda: knows(late, "HALF_OPEN"), "the late one knows")
+        shown = [*await breakers(pair), *await breakers(late)]
+        answers = [await ask(session, f"{ingress.public}/a/{n}") for n in range(12)]
+        at_last = [*await states(pair), *await states(late)]
 
-    assert [each["process"] for each in shown] == ["0", "1"]
-    assert {status for status, _, _ in answers} == {503}
-    assert service.asked.total() == 1
+    assert [each.get("process") for each in shown] == ["0", "1", None]
+    reasons = {each["state"]: each["reason"] for each in shown}
+    assert reasons["OPEN"] == "failures in a row: 1"
+    assert reasons["HALF_OPEN"].startswith(f"that of {socket.gethostname()}-")
+    assert Counter(status for status, _, _ in answers) == {500: 2, 503: 10}
+    assert at_last == ["OPEN"] * 3
+    assert service.asked.total() == 3
+
+
+async def test_an_ill_dispatcher_harms_its_own_share_only(tmp_path: Path, amqp_url: str) -> None:
+    """One that can't reach the service opens its breaker again and again; the other never does."""
+    service = Service()
+    async with upstream(service.answer) as url, AsyncExitStack() as stack:
+        async with ScriptedUpstream(reset) as gone:
+            nowhere = str(gone.address)
+
+        def at(place: str, base_url: str) -> str:
+            (tmp_path / place).mkdir()
+            breaker = {"failure_threshold": 5, "reset_timeout": 0.1}
+            users = {"name": "users", "base_url": base_url, "circuit_breaker": breaker}
+            return configured(tmp_path / place, [{"path": "/a/*", "service": "users"}], [users])
+
+        async def launch(role: str, config: str) -> Running:
+            return await stack.enter_async_context(
+                started(tmp_path, role, "--config", config, amqp_url=amqp_url)
+            )
+
+        well, ill = at("well", url), at("ill", nowhere)
+        healthy, ingress = await launch("dispatcher", well), await launch("ingress", well)
+        cut_off = await launch("dispatcher", ill)
+        session = await stack.enter_async_context(aiohttp.ClientSession())
+        opened = 'dispatcher_circuit_breaker_transitions_total{service="users",state="OPEN"}'
+        answers: Counter[int] = Counter()
+
+        async def opens_again() -> bool:
+            answers.update([(await ask(session, f"{ingress.public}/a/1"))[0] for _ in range(10)])
+            return (await cut_off.metrics()).get(opened, 0) >= 4
+
+        await eventually(opens_again, "it opens for the fourth time")
+        [shown] = await breakers(healthy)
+        changes = [name for name in await healthy.metrics() if "breaker_transitions" in name]
+
+    assert (shown["state"], shown["reason"]) == ("CLOSED", "")
+    assert changes == []
+    assert answers[200] >= 0.4 * answers.total()

@@ -1,6 +1,7 @@
 """LoadBalancer: the same policies for an application that has no gateway."""
 
 import random as randomness
+import re
 import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import AsyncExitStack
@@ -9,6 +10,7 @@ from typing import Self, get_args
 from dispatcher.call_end import Verdict
 from dispatcher.lean_upstream import LeanUpstreamClient
 from dispatcher.options import UpstreamOptions
+from dispatcher.policies.arguments import check_counts, check_seconds
 from dispatcher.policies.load_balancing.adaptive import METRICS_WINDOW
 from dispatcher.policies.load_balancing.balancer import Balancer
 from dispatcher.policies.load_balancing.checks import HealthChecks, Probe, http_probe
@@ -16,6 +18,8 @@ from dispatcher.policies.load_balancing.member import State
 from dispatcher.policies.load_balancing.strategy import StrategyName, make_strategy
 from dispatcher.service_discovery import Instance
 from dispatcher.upstream import Address
+
+_PATH = re.compile(r"/[!\"$-~]*")  # visible ASCII, without a fragment
 
 
 class NoInstance(LookupError):
@@ -76,7 +80,7 @@ class LoadBalancer:
     an async context manager it also checks each instance every ``health_check_interval`` seconds,
     by ``probe`` or by a GET of ``health_check_path``. ``zone`` is the own one. ``clock`` gives
     seconds of a monotonic clock, ``random`` numbers from 0 to 1. Raises ValueError for values that
-    can't be used.
+    can't be used, TypeError for a probe that can't be called.
     """
 
     def __init__(
@@ -93,8 +97,11 @@ class LoadBalancer:
     ) -> None:
         if strategy not in get_args(StrategyName):
             raise ValueError(f"a strategy is one of {get_args(StrategyName)}, not {strategy!r}")
-        if not (health_check_interval > 0 and metrics_window > 0):
-            raise ValueError("interval and window are seconds above 0")
+        check_seconds(health_check_interval=health_check_interval, metrics_window=metrics_window)
+        if not isinstance(health_check_path, str) or not _PATH.fullmatch(health_check_path):
+            raise ValueError(f"health_check_path is {health_check_path!r}, and not like /health")
+        if probe is not None and not callable(probe):
+            raise TypeError(f"a probe is called with the URL of an instance: {probe!r} can't be")
         chosen = make_strategy(strategy, metrics_window, random)
         self._balancer = Balancer(chosen, zone=zone, clock=clock, random=random)
         self._interval = health_check_interval
@@ -129,8 +136,7 @@ class LoadBalancer:
 
         Raises TypeError for a URL that is no text, ValueError for a bad one, and for a bad weight.
         """
-        if not isinstance(weight, int) or isinstance(weight, bool) or weight < 1:
-            raise ValueError(f"a weight is a whole number from 1, not {weight!r}")
+        check_counts(weight=weight)
         name = _name(url)
         one = Instance(name, Address.parse(name), weight, zone)
         self._use({known.name: known for known in self._instances} | {name: one})

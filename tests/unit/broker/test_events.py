@@ -20,7 +20,7 @@ from broker.events import (
 )
 
 EVENTS: list[Event] = [
-    BreakerChanged(service="users.v2", node="d1", state="open", until=1_700_000_000.25),
+    BreakerChanged(service="users.v2", node="d1", state="open", failing_for=1.25),
     HealthReported(
         service="users", node="w1", sequence=7, valid_for=90.0, healthy={"http://a:1": False}
     ),

@@ -75,8 +75,8 @@ def test_rates_are_reasons(
 
 
 def test_a_peers_word_is_a_reason(caplog: pytest.LogCaptureFixture) -> None:
-    """What a dispatcher has not seen itself is told apart, with the time that is left."""
+    """What a dispatcher has not seen itself is told apart, with the name of who has."""
     logged = Logged(caplog)
-    logged.breaker.peer_opened(10)
-    [(_, line)] = logged.lines
-    assert line.endswith("OPEN until 1970-01-12T13:46:50.000+00:00: a peer's has opened")
+    logged.breaker.peer_opened("host-7-1f2e", 10)
+    reason = "that of host-7-1f2e has opened, a call is tried"
+    assert logged.lines == [("INFO", f"circuit breaker of users HALF_OPEN: {reason}")]

@@ -1,5 +1,7 @@
 """What dispatchers tell each other of their breakers."""
 
+import os
+import socket
 from typing import Literal
 
 import pytest
@@ -8,38 +10,46 @@ from broker.contract import ConnectionState
 from broker.events import BreakerChanged, StateWanted
 from dispatcher.breaker_news import BreakerNews
 from dispatcher.policies.circuit_breaker import CircuitBreaker, State
-from tests.unit.dispatcher.doubles import NOW, Clock, RecordingBroker
+from tests.unit.dispatcher.doubles import Clock, RecordingBroker
 
 
 class Bench:
-    """News of one breaker, which one failure opens for a minute."""
+    """News of one breaker, which two failures in a row open for a minute."""
 
     def __init__(self) -> None:
         self.broker = RecordingBroker()
         self.clock = Clock()
         self.breaker = CircuitBreaker(
-            1, 60, listener=lambda change: self.news.changed("users", change), clock=self.clock
+            2, 60, listener=lambda change: self.news.changed("users", change), clock=self.clock
         )
-        self.news = BreakerNews(self.broker, lambda: {"users": self.breaker}, self.clock)
+        self.news = BreakerNews(self.broker, lambda: {"users": self.breaker})
 
     def said(self) -> list[tuple[str, float]]:
-        """State and time of what was told of the breaker, since the last time."""
+        """State, and time for which it is failing, of what was told since the last time."""
         events, self.broker.events = self.broker.events, []
-        return [(e.state, e.until) for e in events if isinstance(e, BreakerChanged)]
+        return [(e.state, e.failing_for) for e in events if isinstance(e, BreakerChanged)]
 
     def hear(
         self,
         state: Literal["closed", "open", "half_open"],
-        until: float = 0.0,
+        failing_for: float = 0.0,
         service: str = "users",
         node: str = "n2",
     ) -> None:
-        self.broker.tell(BreakerChanged(service=service, node=node, state=state, until=until))
+        self.broker.tell(
+            BreakerChanged(service=service, node=node, state=state, failing_for=failing_for)
+        )
 
-    def fail(self) -> None:
+    def call(self, well: bool) -> None:
         permit = self.breaker.acquire()
         assert permit is not None
-        self.breaker.failed(permit)
+        (self.breaker.succeeded if well else self.breaker.failed)(permit)
+
+    def open(self) -> None:
+        """By two failures, 3 seconds apart."""
+        self.call(well=False)
+        self.clock.now += 3
+        self.call(well=False)
 
 
 @pytest.fixture
@@ -51,32 +61,60 @@ async def bench() -> Bench:
 
 
 async def test_each_change_is_told(bench: Bench) -> None:
-    """OPEN with the time until which it is, in Unix seconds."""
-    bench.fail()
+    """OPEN with the seconds for which no call has gone well."""
+    bench.open()
     bench.clock.now += 60
-    permit = bench.breaker.acquire()
-    assert permit is not None
-    bench.breaker.succeeded(permit)
+    bench.call(well=False)
+    bench.clock.now += 60
+    bench.call(well=True)
 
-    assert bench.said() == [("open", NOW + 60), ("half_open", 0.0), ("closed", 0.0)]
+    assert bench.said() == [
+        ("open", 3.0),
+        ("half_open", 0.0),
+        ("open", 63.0),
+        ("half_open", 0.0),
+        ("closed", 0.0),
+    ]
 
 
-async def test_a_peers_news_opens_it(bench: Bench) -> None:
-    """For the time that is left; and it is not told on, or the echo would never end."""
-    bench.hear("open", NOW + 20)
+async def test_it_says_who_it_is(bench: Bench) -> None:
+    """Host and process, for people to find, and something that no other dispatcher has."""
+    other = Bench()
+    await other.news.start()
+    for each in bench, other:
+        each.open()
+    names = [each.broker.events[-1].node for each in (bench, other)]  # type: ignore[union-attr]
 
-    assert bench.breaker.state is State.OPEN
-    assert bench.breaker.retry_after == 20
+    assert all(name.startswith(f"{socket.gethostname()}-{os.getpid()}-") for name in names)
+    assert names[0] != names[1]
+
+
+async def test_a_peers_news_is_heeded(bench: Bench) -> None:
+    """By the breaker's own rule; and no opening comes of it that would be told on."""
+    bench.hear("open", 5)
+
+    assert bench.breaker.state is State.HALF_OPEN
+    assert bench.breaker.reason == "that of n2 has opened, a call is tried"
+    assert bench.said() == [("half_open", 0.0)]
+
+
+async def test_a_peers_failures_are_as_long_as_it_says(bench: Bench) -> None:
+    """A call that went well here meanwhile speaks against it, one from before does not."""
+    bench.call(well=True)
+    bench.clock.now += 5
+    bench.hear("open", 6)
     assert bench.said() == []
+
+    bench.hear("open", 4)
+    assert bench.said() == [("half_open", 0.0)]
 
 
 async def test_what_changes_nothing(bench: Bench) -> None:
-    """Other states, other services, times that are over, and what it said itself."""
+    """Other states, other services, and what it said itself."""
     bench.hear("closed")
     bench.hear("half_open")
-    bench.hear("open", NOW + 20, service="orders")
-    bench.hear("open", NOW - 1)
-    bench.fail()
+    bench.hear("open", 20, service="orders")
+    bench.open()
     own = bench.broker.events[-1]
     bench.breaker = CircuitBreaker(clock=bench.clock)  # as after a change of its settings
     bench.broker.tell(own)
@@ -87,9 +125,10 @@ async def test_what_changes_nothing(bench: Bench) -> None:
 async def test_a_breaker_that_was_replaced_is_not_told_of(bench: Bench) -> None:
     """Its last calls may still fail, at an address that is not the service's any more."""
     replaced, bench.breaker = bench.breaker, CircuitBreaker(1, 60, clock=bench.clock)
-    permit = replaced.acquire()
-    assert permit is not None
-    replaced.failed(permit)
+    for _ in range(2):
+        permit = replaced.acquire()
+        assert permit is not None
+        replaced.failed(permit)
     bench.broker.tell(StateWanted(kind="breaker"))
 
     assert replaced.state is State.OPEN
@@ -97,17 +136,18 @@ async def test_a_breaker_that_was_replaced_is_not_told_of(bench: Bench) -> None:
 
 
 async def test_who_comes_late_is_told(bench: Bench) -> None:
-    """What is open by own calls is said again, as long as it is; nothing else is."""
+    """What is open is said again until its time is over, with the seconds as they are by then."""
     bench.broker.tell(StateWanted(kind="breaker"))
     assert bench.said() == []
-    bench.fail()
+    bench.open()
     bench.said()
     bench.broker.tell(StateWanted(kind="health"))
     assert bench.said() == []
 
+    bench.clock.now += 10
     bench.broker.tell(StateWanted(kind="breaker"))
-    assert bench.said() == [("open", NOW + 60)]
-    bench.clock.now += 60
+    assert bench.said() == [("open", 13.0)]
+    bench.clock.now += 50
     bench.broker.tell(StateWanted(kind="breaker"))
     assert bench.said() == []
 

@@ -518,7 +518,9 @@ class HoldingBench(Bench):
         self.consumer.pipeline = pipeline(
             self.client, self.service, self.clock, memory=memory, by_route=HOLD
         )
-        self.breaker.peer_opened(5)
+        permit = self.breaker.acquire()
+        assert permit is not None
+        self.breaker.failed(permit)
 
     def hold(self, count: int, **changes: Any) -> list[RecordingDelivery]:
         """Deliver so many messages of the route that waits."""

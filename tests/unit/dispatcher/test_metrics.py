@@ -178,7 +178,9 @@ def test_breakers_retries_and_fallbacks(
     breaker = CircuitBreaker(1, 60, listener=partial(metrics.breaker_changed, "users"), clock=clock)
     metrics.guarding("users", breaker)
     states = [value("circuit_breaker_state")]
-    breaker.peer_opened(60)
+    permit = breaker.acquire()
+    assert permit is not None
+    breaker.failed(permit)
     states.append(value("circuit_breaker_state"))
     clock.now += 60
     breaker.acquire()

@@ -32,6 +32,11 @@ def test_parse(url: str, expected: Address) -> None:
         "http://user:secret@service/",
         "http://service/?q=1",
         "http://service/#top",
+        "http://a b",
+        "http://a/b c",
+        "http://serv\nice/",
+        "http://a\\b/",
+        "http://caf\u00e9/",
     ],
 )
 def test_parse_refuses(url: str) -> None:

@@ -271,34 +271,100 @@ def test_after_closing_the_window_is_empty() -> None:
 # --- peers --------------------------------------------------------------------------------------
 
 
-def test_a_peers_word_opens_it() -> None:
-    """For as long as the peer says, at most for as long as by itself; it is told as hearsay."""
-    short, long = Bench(), Bench()
-    short.breaker.peer_opened(20.0)
-    long.breaker.peer_opened(1e9)
+def test_a_peers_word_has_a_call_tried() -> None:
+    """One at once, and no more until it has ended: for so long this one knows nothing itself."""
+    bench = Bench()
+    bench.breaker.peer_opened("n2", 5.0)
 
-    assert short.told == [Transition(CLOSED, OPEN, 20.0, told=True, reason="a peer's has opened")]
-    assert long.breaker.retry_after == 60.0
-    short.clock.now += 20.0
-    assert short.call()
-    assert short.breaker.state is CLOSED
+    assert bench.told == [
+        Transition(CLOSED, HALF_OPEN, reason="that of n2 has opened, a call is tried")
+    ]
+    probe = bench.permit()
+    assert bench.breaker.acquire() is None
+    bench.breaker.succeeded(probe)
+    assert bench.breaker.state is CLOSED
+
+
+def test_a_peers_word_and_one_failure_open_it() -> None:
+    """An outage is seen by all: of three failures that it takes otherwise, one is enough."""
+    bench = Bench()
+    bench.breaker.peer_opened("n2", 5.0)
+    bench.fail(1)
+
+    assert bench.states == [HALF_OPEN, OPEN]
+    assert bench.breaker.retry_after == 60.0
+
+
+def test_a_good_call_of_ones_own_speaks_against_a_peer() -> None:
+    """One that ended since the first of the peer's failures: the peer is ill, not the service."""
+    bench = Bench()
+    bench.call()
+    bench.clock.now += 3.0
+    bench.breaker.peer_opened("n2", 5.0)
+    bench.call(well=False)
+    bench.breaker.peer_opened("n2", 5.0)
+    assert bench.told == []
+
+    bench.breaker.peer_opened("n2", 2.0)
+
+    assert bench.states == [HALF_OPEN]
+
+
+def test_a_good_probe_speaks_against_a_peer() -> None:
+    """One that is ill for long says so after each of its own probes; it is believed once."""
+    bench = Bench()
+    bench.breaker.peer_opened("n2", 5.0)
+    bench.call()
+    for _ in range(3):
+        bench.clock.now += 60.0
+        bench.breaker.peer_opened("n2", bench.clock.now)
+
+    assert bench.states == [HALF_OPEN, CLOSED]
+
+
+def test_a_slow_call_does_not_speak_against_a_peer() -> None:
+    """Where slow calls open breakers, they are no sign of health."""
+    bench = Bench(slow_call_rate=0.5, slow_call_duration=2.0)
+    bench.call(seconds=2.0)
+    bench.breaker.peer_opened("n2", 5.0)
+
+    assert bench.states == [HALF_OPEN]
 
 
 def test_own_knowledge_comes_before_hearsay() -> None:
-    """In OPEN and HALF_OPEN, and when its time is over anyway, a peer's word changes nothing."""
+    """In OPEN and HALF_OPEN a peer's word changes nothing."""
     bench = Bench()
-    bench.breaker.peer_opened(0.0)
-    bench.breaker.peer_opened(-5.0)
-    assert bench.breaker.state is CLOSED
     bench.fail(3)
     bench.clock.now += 30.0
-    bench.breaker.peer_opened(60.0)
+    bench.breaker.peer_opened("n2", 60.0)
     assert bench.breaker.retry_after == 30.0
     bench.clock.now += 30.0
     bench.permit()
-    bench.breaker.peer_opened(60.0)
+    bench.breaker.peer_opened("n2", 60.0)
 
-    assert bench.breaker.state is HALF_OPEN
+    assert bench.states == [OPEN, HALF_OPEN]
+    assert not bench.breaker.permits
+
+
+def test_how_long_it_is_failing() -> None:
+    """From the end of the first bad call, over all states, until one goes well, and fast enough."""
+    bench = Bench(slow_call_rate=1.0, slow_call_duration=2.0)
+    lasted = [bench.breaker.failing_for]
+    bench.call()
+    bench.clock.now += 10.0
+    lasted.append(bench.breaker.failing_for)
+    bench.fail(1)
+    bench.clock.now += 1.0
+    bench.call(seconds=2.0)
+    bench.fail(3)
+    bench.clock.now += 60.0
+    bench.fail(1)
+    lasted.append(bench.breaker.failing_for)
+    bench.clock.now += 60.0
+    bench.call()
+    lasted.append(bench.breaker.failing_for)
+
+    assert lasted == [0.0, 0.0, 61.0, 0.0]
 
 
 # --- alone --------------------------------------------------------------------------------------
@@ -347,6 +413,12 @@ async def test_call_without_a_fallback() -> None:
     "options",
     [
         {"failure_threshold": 0},
+        {"failure_threshold": "5"},
+        {"failure_threshold": 2.5},
+        {"failure_threshold": True},
+        {"reset_timeout": "60"},
+        {"reset_timeout": None},
+        {"failure_rate": "0.5"},
         {"half_open_max_calls": 0},
         {"minimum_calls": 0},
         {"reset_timeout": 0},
@@ -361,7 +433,7 @@ async def test_call_without_a_fallback() -> None:
     ],
 )
 def test_numbers_that_make_no_breaker(options: dict[str, Any]) -> None:
-    """One that could never open or close, or is open from the start, is refused."""
+    """One that could never open or close, or is open from the start, is refused by name."""
     with pytest.raises(ValueError, match=next(iter(options))):
         CircuitBreaker(**options)
 
@@ -375,8 +447,7 @@ async def test_what_is_not_async_is_the_callers_mistake(mistake: Any) -> None:
         await breaker.call(mistake)
     assert (breaker.state, breaker.failures) == (CLOSED, 0)
 
-    breaker.peer_opened(60)
-    clock.now += 60
+    breaker.peer_opened("n2", 60)
     with pytest.raises(TypeError, match=r"not async|no function"):
         await breaker.call(mistake)
     assert await breaker.call(double, 1) == 2

@@ -33,7 +33,21 @@ def test_an_answer_comes_back_with_its_age() -> None:
 
     assert answers.find(envelope()) == answer((b"X", b"1"), PUBLIC, (b"Age", b"42"))
     assert answers.find(envelope(target="/users?x=2")) is None
-    assert answers.find(envelope(method="HEAD")) is None
+
+
+def test_a_head_gets_what_a_get_would_but_the_body() -> None:
+    """The length, too, as it says what a GET would get; under the same conditions."""
+    answers = LastGoodAnswers(LastGood(), Clock())
+    answers.keep(envelope(), answer(PUBLIC, (b"Vary", b"Accept"), body=b"12345"))
+
+    age, length = (b"Age", b"0"), (b"Content-Length", b"5")
+    assert answers.find(envelope(method="HEAD")) == answer(
+        PUBLIC, (b"Vary", b"Accept"), age, length, body=b""
+    )
+    assert answers.find(envelope(method="HEAD", headers=((b"Accept", b"a/b"),))) is None
+    found = answers.find(envelope())
+    assert found is not None
+    assert found.body == b"12345"
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The balancer that an application uses without a gateway."""
 
 import asyncio
+import math
 from random import Random
 from typing import Any
 
@@ -123,19 +124,40 @@ def test_the_own_zone_is_preferred() -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [{"strategy": "fastest"}, {"health_check_interval": 0}, {"metrics_window": -1}],
+    [
+        {"strategy": "fastest"},
+        {"health_check_interval": 0},
+        {"health_check_interval": "30"},
+        {"health_check_interval": math.inf},
+        {"metrics_window": -1},
+        {"metrics_window": None},
+        {"health_check_path": "health"},
+        {"health_check_path": "/a b"},
+        {"health_check_path": "/#a"},
+        {"health_check_path": "/\u00e9"},
+        {"health_check_path": None},
+    ],
 )
-def test_values_that_cannot_be_used(arguments: dict[str, object]) -> None:
-    """They are refused at once."""
-    with pytest.raises(ValueError, match=r"strategy|above 0"):
-        LoadBalancer(**arguments)  # type: ignore[arg-type]  # that is the test
+def test_values_that_cannot_be_used(arguments: dict[str, Any]) -> None:
+    """They are refused at once, by name."""
+    with pytest.raises(ValueError, match=next(iter(arguments))):
+        LoadBalancer(**arguments)
 
 
-@pytest.mark.parametrize(("url", "weight"), [("10.0.0.1:8080", 1), (A, 0), ("ftp://x", 1)])
+def test_a_probe_can_be_called() -> None:
+    """Else each check would fail, and no instance be healthy."""
+    probe: Any = 5
+    with pytest.raises(TypeError, match="a probe is called with the URL of an instance: 5"):
+        LoadBalancer(probe=probe)
+
+
+@pytest.mark.parametrize(
+    ("url", "weight"), [("10.0.0.1:8080", 1), (A, 0), ("ftp://x", 1), ("http://a b", 1)]
+)
 def test_instances_that_cannot_be_used(url: str, weight: int) -> None:
     """They are not added."""
     found = LoadBalancer()
-    with pytest.raises(ValueError, match=r"URL|weight"):
+    with pytest.raises(ValueError, match=r"URL|weight|visible"):
         found.add(url, weight=weight)
     assert found.states == {}
 
