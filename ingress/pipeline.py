@@ -74,7 +74,7 @@ class _Rules:
         if sessions is not None:
             of_clients = Guesses("client", limits, client, listener, "closed")
             self.auth_endpoints = AuthEndpoints(
-                sessions, self.guarded, limits, of_clients, self.endpoint_limits, listener
+                sessions, self.guarded, of_clients, self.endpoint_limits, listener
             )
 
 

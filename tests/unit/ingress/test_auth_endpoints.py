@@ -83,7 +83,6 @@ class Desk:
         self.endpoints = AuthEndpoints(
             issuing,
             GuardedAuthenticator(authenticator, Guesses("caller", *parts, self.heard)),
-            self.store,
             Guesses("client", *parts, self.heard, "closed"),
             EndpointLimits(options, *parts),
             self.heard,
@@ -102,7 +101,7 @@ class Desk:
         request = make_request(method, path, headers, body=body.encode(), peer=peer)
         request.principal = principal
         try:
-            return await self.endpoints.answer(request, path, "r1")
+            return await self.endpoints.answer(request, path.partition("?")[0], "r1")
         except Refused as refused:
             return refused.response(request_id="r1", instance=path)
 
@@ -121,6 +120,18 @@ class Desk:
     async def fetch(self, **more: str) -> dict[str, Any]:
         """Tokens."""
         return page(await self.form("/auth/token", FETCH, **more))
+
+    async def pages(self, tokens: dict[str, Any]) -> list[int]:
+        """How many sessions of their own a client sees on each page."""
+        seen: set[str] = set()
+        sizes, where = [], "/auth/sessions"
+        while where:
+            found = page(await self.ask("GET", where, by(tokens)))
+            sizes.append(len(found["sessions"]))
+            seen.update(each["id"] for each in found["sessions"])
+            where = found.get("next", "")
+        assert len(seen) == sum(sizes)
+        return sizes
 
 
 def basic(name: str, password: str) -> tuple[bytes, bytes]:
@@ -267,6 +278,7 @@ async def test_own_sessions() -> None:
     await desk.fetch()
     await desk.fetch(name="other", password="x")
     listed = page(await desk.ask("GET", "/auth/sessions", by(tokens)))["sessions"]
+    assert await desk.pages(tokens) == [2]
     began = int(desk.clock.now) - 10
     assert [each.pop("id")[:4] for each in listed] == ["gws_"] * 2
     assert listed == [
@@ -277,8 +289,35 @@ async def test_own_sessions() -> None:
             "ends_at": began + later + 3600,
             "current": later == 0,
         }
-        for later in (0, 10)
+        for later in (10, 0)
     ]
+
+
+async def test_many_sessions_are_listed_by_pages() -> None:
+    """Each is on one of them, while others are ended; each page says where the next one begins."""
+    desk = Desk()
+    for _ in range(120):
+        desk.clock.now += 0.125
+        tokens = await desk.fetch()
+    assert await desk.pages(tokens) == [50, 50, 20]
+    first = page(await desk.ask("GET", "/auth/sessions", by(tokens)))
+    for each in first["sessions"][1:]:
+        await desk.ask("DELETE", f"/auth/sessions/{each['id']}", by(tokens))
+    second = page(await desk.ask("GET", first["next"], by(tokens)))
+    listed = first["sessions"] + second["sessions"]
+    assert len({each["id"] for each in listed}) == 100
+    assert [each["current"] for each in listed] == [True] + [False] * 99
+    times = [each["renewed_at"] for each in listed]
+    assert times == sorted(times, reverse=True)
+
+
+@pytest.mark.parametrize("before", ["x", "-1", "1e9", "nan", "%D9%A1", "1" * 13])
+async def test_a_page_that_is_none(before: str) -> None:
+    """400, and it is said what is wrong."""
+    desk = Desk()
+    response = await desk.ask("GET", f"/auth/sessions?before={before}", by(await desk.fetch()))
+    assert failure(response) == (400, "invalid-request")
+    assert page(response)["errors"][0]["pointer"] == "/before"
 
 
 async def test_ending_a_session() -> None:
@@ -414,10 +453,26 @@ async def test_forged_tokens_are_guesses() -> None:
     assert [each.status for each in found] == [401] * 30 + [429]
 
 
-async def test_success_costs_nothing() -> None:
-    """A client may fetch tokens as often as it likes."""
+async def test_success_is_no_guess() -> None:
+    """A client may fetch tokens far more often than fail to."""
     desk = Desk()
     assert {(await desk.form("/auth/token", FETCH)).status for _ in range(100)} == {200}
+
+
+async def test_nobody_keeps_the_store_busy() -> None:
+    """A client has 3,000 requests at once, whichever they are, and then 50 a second."""
+    desk = Desk()
+    mine, other = await desk.fetch(), await desk.fetch(name="other", password="x")
+    for n in range(2999):
+        where = ("/auth/sessions", "/auth/sessions/x")[n % 2]
+        await desk.ask(("GET", "DELETE")[n % 2], where, by(mine))
+    for _ in range(2):
+        refused = await desk.ask("GET", "/auth/sessions", by(mine))
+        assert failure(refused) == (429, "rate-limited")
+    assert (await desk.form("/auth/token", FETCH)).status == 429
+    assert (await desk.ask("GET", "/auth/sessions", by(other))).status == 200
+    desk.clock.now += 0.02
+    assert (await desk.ask("GET", "/auth/sessions", by(mine))).status == 200
 
 
 async def test_without_a_store() -> None:
