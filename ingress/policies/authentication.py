@@ -3,6 +3,7 @@
 No token, nor any part of one, ever shows in an error.
 """
 
+import re
 import time
 from collections.abc import Callable, Collection
 
@@ -21,6 +22,11 @@ from ingress.request import HeaderLookup
 
 DEFAULT_TIER = "FREE"
 API_KEY_FIELD = "X-API-Key"
+
+# The scheme's name behind something else than visible text, and not as a part of a longer name.
+_mentions_bearer = re.compile(
+    r"(?<![!-+\--~])bearer(?![A-Za-z0-9!#$%&'*+.^_`|~-])", re.IGNORECASE | re.ASCII
+).search
 
 
 class NotGenuine(Refused):
@@ -68,6 +74,8 @@ class Authenticator:
             scheme, _, token = authorization.partition(" ")
             if scheme.lower() == "bearer":
                 return await self._bearer(authorization, token.strip(" "))
+            if _mentions_bearer(authorization):  # "Bearer,x", ", Bearer x": some may read a token
+                raise _challenge(str(malformed()), "invalid_token", NotGenuine)
         if self._api_keys and (key := headers.get(API_KEY_FIELD)) is not None:
             return self._machine(key)
         if required:

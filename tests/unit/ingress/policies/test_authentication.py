@@ -18,7 +18,7 @@ from ingress.identity.clients import generation
 from ingress.identity.identity import Identity
 from ingress.identity.jws import Signed
 from ingress.identity.keys import Key
-from ingress.policies.authentication import Authenticator
+from ingress.policies.authentication import Authenticator, NotGenuine
 from ingress.problems import Refused
 from tests.unit.ingress.identity.signing import (
     EVERY_ALGORITHM,
@@ -202,6 +202,26 @@ async def test_other_schemes() -> None:
     assert await caller(authenticator(), "Basic dTpw", required=False) is None
     error = await refusal(authenticator(), "Basic dTpw")
     assert b"error" not in error.headers[0][1]
+
+
+@pytest.mark.parametrize(
+    "before", ["Bearer\t", "bearer,", ", Bearer ", ",\tBEARER ", "Bearer=", "Basic x, Bearer "]
+)
+@pytest.mark.parametrize("required", [True, False])
+async def test_what_some_may_read_as_a_token(before: str, required: bool) -> None:
+    """A bearer token in another form than the RFC's is none, however good, and counts as forged."""
+    given = bearer().replace("Bearer ", before)
+    error = await refusal(authenticator(), given, required=required)
+    assert isinstance(error, NotGenuine)
+    assert b'error="invalid_token"' in error.headers[0][1]
+
+
+@pytest.mark.parametrize(
+    "given", ["JWT x", "Bearers x", "X-Bearer x", 'Digest username="bearer", uri="/bearer"', ""]
+)
+async def test_what_nobody_reads_as_a_bearer_token(given: str) -> None:
+    """Other schemes are the upstream's affair, whatever they have in them."""
+    assert await caller(authenticator(), given, required=False) is None
 
 
 async def test_scheme_in_any_case() -> None:
