@@ -4,9 +4,10 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from urllib.parse import parse_qsl
 
-from broker.messages import Principal
+from broker.messages import Headers, Principal
 from broker.problems import ProblemType
 from config.models import Client
+from ingress.forwarding import FOLD
 from ingress.identity.auth_listener import AuthListener
 from ingress.identity.session_store import NoSession, SessionsUnavailable, TooManySessions
 from ingress.identity.sessions import (
@@ -26,6 +27,7 @@ from ingress.oauth import (
     read_credentials,
     read_form,
     read_scope,
+    refusal_response,
     tokens_response,
     too_many_sessions,
     unavailable,
@@ -37,6 +39,7 @@ from ingress.problems import FieldError, Refused
 from ingress.request import Request, Response
 
 ENDPOINTS = "/auth/"
+_FOR_CLIENTS = ("/auth/token", "/auth/refresh")
 _SESSIONS = "/auth/sessions/"
 _LISTED = 50  # sessions at a time: Redis does nothing else meanwhile
 _is_time = re.compile(r"[0-9]{1,12}(\.[0-9]{1,9})?", re.ASCII).fullmatch
@@ -72,9 +75,18 @@ class AuthEndpoints:
         self._of_one_session: Mapping[str, _Handler] = {"DELETE": self._end}
 
     async def answer(self, request: Request, path: str, request_id: str) -> Response:
-        """Answer a request below ``ENDPOINTS``. Raises Refused."""
-        response = await self._respond(request, path)
-        response.headers += ((b"X-Request-ID", request_id.encode()),)
+        """Answer a request below ``ENDPOINTS``, within the limits. Raises Refused."""
+        limits: Headers = ()
+        try:
+            limits = await self._limits.check(request, path)
+            _check_once(request.raw_headers)
+            response = await self._respond(request, path)
+        except Refused as refusal:
+            if path not in _FOR_CLIENTS:
+                refusal.headers += limits
+                raise
+            response = refusal_response(refusal)
+        response.headers += (*limits, (b"X-Request-ID", request_id.encode()))
         return response
 
     async def _respond(self, request: Request, path: str) -> Response:
@@ -203,6 +215,12 @@ class AuthEndpoints:
             raise Refused(ProblemType.FORBIDDEN, detail)
         await self._limits.check_caller(request, path, caller, session)  # raises unless it lasts
         return caller
+
+
+def _check_once(headers: Headers) -> None:
+    """Nobody can tell which of two credentials counts. Raises Refused (400)."""
+    if sum(name.translate(FOLD) == b"authorization" for name, _ in headers) > 1:
+        raise Refused(ProblemType.BAD_REQUEST, "There are several Authorization fields.")
 
 
 def _before(target: str) -> float | None:

@@ -388,7 +388,8 @@ async def test_other_methods(path: str, allow: bytes) -> None:
     """405 with those that there are."""
     for method in {"GET", "POST", "PUT", "DELETE", "OPTIONS"} - set(allow.decode().split(", ")):
         response = await Desk().ask(method, path)
-        assert failure(response) == (405, "method-not-allowed")
+        of_oauth = path in ("/auth/token", "/auth/refresh")
+        assert failure(response) == (405, "invalid_request" if of_oauth else "method-not-allowed")
         assert fields(response)[b"Allow"] == allow
 
 
@@ -402,7 +403,8 @@ async def test_other_media_types() -> None:
     """415, and credentials are not even looked at."""
     headers = ((b"Content-Type", b"application/json"), basic("billing", PASSWORD))
     response = await Desk().ask("POST", "/auth/token", *headers, body="{}")
-    assert failure(response) == (415, "unsupported-media-type")
+    assert failure(response) == (415, "invalid_request")
+    assert response.problem == "unsupported-media-type"
 
 
 async def test_the_body_is_bounded() -> None:
@@ -411,13 +413,28 @@ async def test_the_body_is_bounded() -> None:
 
     async def read_body(limit: int) -> bytes:
         asked.append(limit)
-        raise Refused(ProblemType.BODY_TOO_LARGE, "too large")
+        raise Refused(ProblemType.BODY_TOO_LARGE, 'too "large"', close=True)
 
     request = make_request("POST", "/auth/token", (FORM,))
     request.read_body = read_body
-    with pytest.raises(Refused):
-        await Desk().endpoints.answer(request, "/auth/token", "r1")
+    response = await Desk().endpoints.answer(request, "/auth/token", "r1")
     assert asked == [8192]
+    assert failure(response) == (413, "invalid_request")
+    assert page(response)["error_description"] == "too 'large'"
+    assert response.close
+
+
+@pytest.mark.parametrize("second", ["Authorization", "AUTHORIZATION"])
+async def test_two_credentials(second: str) -> None:
+    """Nobody can tell which one counts, so none does."""
+    desk = Desk()
+    tokens = await desk.fetch()
+    for others in (basic("other", "x"), basic("billing", PASSWORD)):
+        both = (FORM, basic("billing", PASSWORD), (second.encode(), others[1]))
+        response = await desk.ask("POST", "/auth/token", *both, body=FETCH)
+        assert failure(response) == (400, "invalid_request")
+    twice = (by(tokens), (second.encode(), by(tokens)[1]))
+    assert failure(await desk.ask("GET", "/auth/sessions", *twice)) == (400, "bad-request")
 
 
 # --- how often ------------------------------------------------------------------------------------
@@ -434,7 +451,8 @@ async def test_guesses_are_bounded() -> None:
     assert [each.status for each in guesses] == [401] * 30 + [429] * 10
     assert int(fields(guesses[-1])[b"Retry-After"]) == 6
     right = await desk.form("/auth/token", FETCH)
-    assert (failure(right), fields(right)[b"Retry-After"]) == ((429, "rate-limited"), b"6")
+    refused = (429, "temporarily_unavailable")
+    assert (failure(right), fields(right)[b"Retry-After"]) == (refused, b"6")
     assert (await desk.ask("POST", "/auth/logout", by(tokens))).status == 204
     assert (await desk.form("/auth/token", FETCH, peer="192.0.2.2")).status == 200
     desk.clock.now += 6
@@ -511,7 +529,9 @@ async def test_rules_for_subjects() -> None:
     first = await desk.form("/auth/token", FETCH)
     assert first.status == 200
     refused = await desk.form("/auth/token", FETCH, peer="192.0.2.2")
-    assert (failure(refused), fields(refused)[b"Retry-After"]) == ((429, "rate-limited"), b"60")
+    assert failure(refused) == (429, "temporarily_unavailable")
+    assert fields(refused)[b"Retry-After"] == b"60"
+    assert b"RateLimit" in fields(refused)
     assert (await desk.form("/auth/token", FETCH, "x", name="other")).status == 200
     assert (await desk.form("/auth/token", FETCH, "wrong")).status == 401
     assert (await desk.form("/auth/token", FETCH, "wrong")).status == 429
@@ -567,7 +587,7 @@ async def test_what_operators_can_see(caplog: pytest.LogCaptureFixture) -> None:
     await desk.ask("POST", "/auth/logout", by(other))
     for _ in range(31):
         failed = await desk.form("/auth/token", FETCH, "wrong")
-    assert failed.problem == ""
+    assert failed.problem == "rate-limited"
     await desk.form("/auth/token", FETCH, peer="192.0.2.2", name="nobody\n")
     await desk.ask("GET", "/auth/sessions", (b"Authorization", b"Bearer x"))
     assert desk.heard.lines == {
