@@ -17,6 +17,7 @@ from ingress.identity.jws import BadSignature, InvalidToken, Signed, malformed, 
 from ingress.identity.keyring import Keyring, KeysUnavailable
 from ingress.identity.keys import SYMMETRIC
 from ingress.identity.session_store import NoSession, SessionOver, is_session_id
+from ingress.identity.verified_tokens import RefusedTokens
 from ingress.problems import Refused
 from ingress.request import HeaderLookup
 
@@ -54,6 +55,7 @@ class Authenticator:
         self._tiers = frozenset(tiers)
         self._keyring = keyring
         self._verified = keyring.verified
+        self._refused = RefusedTokens()
         self._clock = clock
 
     def recall(self, headers: HeaderLookup) -> Principal | None:
@@ -95,14 +97,20 @@ class Authenticator:
             raise Refused(ProblemType.KEYS_UNAVAILABLE, detail) from None
 
     async def _verified_caller(self, authorization: str, token: str) -> Principal:
+        if (reason := self._refused.get(authorization, self._clock())) is not None:
+            raise InvalidToken(reason)
         signed = parse(token)
         if signed.alg not in self._algorithms:
             raise malformed()
         key = await self._keyring.signing_key(signed)
         if key is None:
             raise malformed()
-        claims = self._claims.read(signed.payload, self._clock())
-        principal = self._principal(claims, self._session(signed, claims))
+        try:
+            claims = self._claims.read(signed.payload, self._clock())
+            principal = self._principal(claims, self._session(signed, claims))
+        except InvalidToken as error:
+            self._refused.add(authorization, str(error), self._clock())
+            raise
         if self._keyring.holds(key):  # it may have been withdrawn meanwhile
             self._verified.add(authorization, principal, claims.exp + self._leeway)
         return principal

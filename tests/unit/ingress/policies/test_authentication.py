@@ -377,9 +377,8 @@ async def test_another_spelling_of_the_same_bytes() -> None:
     await refusal(authenticator(), f"Bearer {other}")
 
 
-async def test_concurrent_requests_share_one_check(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fifty requests with a token that is new cost one check of its signature."""
-    subject = authenticator(algorithms=["RS256"], public_keys=(RSA.pem,))
+def checks_of(subject: Authenticator, monkeypatch: pytest.MonkeyPatch) -> list[Signed]:
+    """Whatever has its signature checked from now on."""
     checked: list[Signed] = []
     checker = subject._keyring._checker
     real = checker.check
@@ -389,11 +388,48 @@ async def test_concurrent_requests_share_one_check(monkeypatch: pytest.MonkeyPat
         return real(signed, keys)
 
     monkeypatch.setattr(checker, "check", counted)
+    return checked
+
+
+async def test_concurrent_requests_share_one_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fifty requests with a token that is new cost one check of its signature."""
+    subject = authenticator(algorithms=["RS256"], public_keys=(RSA.pem,))
+    checked = checks_of(subject, monkeypatch)
     given = "Bearer " + RSA.token("RS256")
     callers = await asyncio.gather(*(caller(subject, given) for _ in range(50)))
     assert callers == [Principal("alice", "FREE")] * 50
     assert len(checked) == 1
     assert not subject._keyring._under_way
+
+
+@pytest.mark.parametrize(
+    "claims", [{"exp": NOW - 31, "aud": "a"}, {"aud": "x"}, {"nbf": NOW + 31, "aud": "a"}]
+)
+async def test_what_is_refused_is_not_verified_each_time(
+    monkeypatch: pytest.MonkeyPatch, claims: dict[str, Any]
+) -> None:
+    """A signed token that is not good costs one check a second, and gets the same words."""
+    clock = Clock()
+    subject = authenticator(clock, algorithms=["RS256"], public_keys=(RSA.pem,), audience="a")
+    given = "Bearer " + RSA.token("RS256", **claims)
+    checked = checks_of(subject, monkeypatch)
+    refusals = [await refusal(subject, given) for _ in range(5)]
+    assert len({(error.detail, error.headers, type(error)) for error in refusals}) == 1
+    assert len(checked) == 1
+    clock.now += 1
+    if "nbf" in claims:
+        assert await caller(subject, given) is not None
+    else:
+        await refusal(subject, given)
+    assert len(checked) == 2
+
+
+async def test_what_is_forged_is_checked_and_counted_each_time() -> None:
+    """Each is a guess, again and again."""
+    subject = authenticator(algorithms=["RS256"], public_keys=(RSA.pem,))
+    given = "Bearer " + RSA.token("RS256", exp=NOW - 31)[:-8] + "AAAAAAAA"
+    for _ in range(3):
+        assert isinstance(await refusal(subject, given), NotGenuine)
 
 
 async def test_a_client_that_leaves_takes_the_check_from_nobody() -> None:
