@@ -1,9 +1,7 @@
 """Whether a transform's condition and a route can meet in one request."""
 
 from config.models import Condition, Route
-from config.paths import REST, shape
-
-ANY_SEGMENT = "{}"  # of a shape
+from config.paths import ANY_SEGMENT, REST, shape
 
 
 def may_meet(condition: Condition, route: Route) -> bool:
@@ -11,14 +9,14 @@ def may_meet(condition: Condition, route: Route) -> bool:
     asked, served = condition.methods, route.methods
     if asked and served and _with_head(asked).isdisjoint(_with_head(served)):
         return False
-    return condition.path is None or _overlap(condition.path, route.path)
+    return condition.path is None or overlap(condition.path, route.path)
 
 
 def _with_head(methods: tuple[str, ...]) -> set[str]:
     return {*methods, "HEAD"} if "GET" in methods else {*methods}
 
 
-def _overlap(one: str, other: str) -> bool:
+def overlap(one: str, other: str) -> bool:
     """Whether there are paths that both patterns match."""
     ones, others = shape(one).split("/"), shape(other).split("/")
     for a, b in zip(ones, others, strict=False):

@@ -1,17 +1,27 @@
 """What can be used, but hardly does what its owner wants: told by ``check``, and at the start."""
 
+import re
 from collections.abc import Iterator
 
-from config.faults import listed
 from config.ineffective import ineffective
-from config.models import Route
-from config.paths import REST, segments_lie_below
+from config.models import Cors
 from config.snapshot import Snapshot
+from config.ways_around import ways_around
+
+# `https://*.com`: whoever has registered a name. Not so below those of RFC 6761, 6762 and ICANN.
+_is_of_everybody = re.compile(
+    r"[a-z0-9+.-]+://\*\.(?!(?:localhost|test|local|internal)(?::|$))[^.:]+(?::[0-9]+)?"
+).fullmatch
 
 
 def doubts(snapshot: Snapshot) -> list[str]:
     """A line for each; all of them can be meant so."""
-    return [*_everybody_a_proxy(snapshot), *_ways_around(snapshot.routes), *ineffective(snapshot)]
+    return [
+        *_everybody_a_proxy(snapshot),
+        *_pages_of_everybody(snapshot),
+        *ways_around(snapshot),
+        *ineffective(snapshot),
+    ]
 
 
 def _everybody_a_proxy(snapshot: Snapshot) -> Iterator[str]:
@@ -24,40 +34,13 @@ def _everybody_a_proxy(snapshot: Snapshot) -> Iterator[str]:
             )
 
 
-def _ways_around(routes: tuple[Route, ...]) -> Iterator[str]:
-    """Wildcards over a better protected path, which services may read in more spellings.
-
-    ``/admin;a/x``, ``/admin%2Fx`` and ``/Admin/x`` do not match ``/admin/*``, but ``/*``.
-    """
-    for wide in routes:
-        if wide.path.endswith(f"/{REST}"):
-            below = [each for each in routes if _leads_around(wide, each)]
-            if below:
-                names = listed(each.label for each in below)
+def _pages_of_everybody(snapshot: Snapshot) -> Iterator[str]:
+    rules: list[tuple[str, Cors | None]] = [("gateway.yaml", snapshot.options.cors)]
+    rules += [(f'routes.yaml: route "{each.label}"', each.cors) for each in snapshot.routes]
+    for where, cors in rules:
+        if cors is not None and cors.allow_credentials:
+            for origin in filter(_is_of_everybody, cors.allow_origins):
                 yield (
-                    f"routes.yaml: {wide.label} takes what may be read as a path of {names}, to "
-                    "the same service, but does not demand the same (docs/policies.md, "
-                    "Authorization)"
+                    f"{where}: cors: {origin} trusts everybody who has such a name with the "
+                    "credentials of others (allow_credentials)"
                 )
-
-
-def _leads_around(wide: Route, narrow: Route) -> bool:
-    return (
-        wide.service == narrow.service
-        and wide is not narrow
-        and wide.upstream_path is None
-        and narrow.upstream_path is None
-        and segments_lie_below(narrow.path, wide.path)
-        and _share_methods(wide.methods, narrow.methods)
-        and bool(_demands(narrow) - _demands(wide))
-    )
-
-
-def _share_methods(one: tuple[str, ...] | None, other: tuple[str, ...] | None) -> bool:
-    return not one or not other or not set(one).isdisjoint(other)
-
-
-def _demands(route: Route) -> set[object]:
-    """What a route asks of who comes."""
-    demands = (("caller", route.auth_required), route.roles, route.scopes, route.ip_filter)
-    return {each for each in demands if each not in (None, ("caller", False))}

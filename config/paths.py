@@ -5,11 +5,13 @@ match: no dot segments, no empty ones but at the end, nothing encoded that needs
 """
 
 import re
+from collections.abc import Iterator
 
 # Answered by the gateway itself, with everything below them.
 RESERVED = ("auth", "requests", "problems")
 
 REST = "*"
+ANY_SEGMENT = "{}"  # a parameter, in a shape
 _PARAMETER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _SEGMENT = re.compile(r"(?:[A-Za-z0-9._~!$&'()+,;=:@-]|%[0-9A-Fa-f]{2})*")
 _ENCODED = re.compile(r"%([0-9A-Fa-f]{2})")
@@ -47,17 +49,35 @@ def is_reserved(pattern: str) -> bool:
 
 def shape(pattern: str) -> str:
     """What decides in a pattern: equal shapes match the same requests (RFC 3986, 6.2.2.1)."""
-    return _ENCODED.sub(lambda code: code[0].upper(), _PARAMETER.sub("{}", pattern))
+    return _ENCODED.sub(lambda code: code[0].upper(), _PARAMETER.sub(ANY_SEGMENT, pattern))
 
 
-def segments_lie_below(pattern: str, wildcard: str) -> bool:
-    """Whether another pattern takes paths that are also for one that ends in ``/*``."""
-    front = wildcard.split("/")[:-1]
-    segments = pattern.split("/")
-    pairs = zip(segments, front, strict=False)
-    return len(segments) > len(front) and all(
-        shape(a) == shape(b) or "{" in a + b or a == REST for a, b in pairs
-    )
+def takes_spellings_of(pattern: str, other: str) -> bool:
+    """Whether it takes paths that do not match another one, but that servers may read as if.
+
+    Servers may drop what follows a ``;`` in a segment, or a slash at the end, know no case, or take
+    ``%2F`` for a slash: so a parameter may stand for any segment, and for several.
+    """
+    theirs = shape(other).split("/")
+    states = {(0, False)}  # of their segments so many are behind, some of them not as they stand
+    for segment in shape(pattern).split("/"):
+        if segment == REST:
+            return any(respelt or theirs[at:] != [REST] for at, respelt in states)
+        states = {after for at, respelt in states for after in _after(segment, theirs, at, respelt)}
+    return any(respelt and theirs[at:] in ([], [REST]) for at, respelt in states)
+
+
+def _after(segment: str, theirs: list[str], at: int, respelt: bool) -> Iterator[tuple[int, bool]]:
+    """How many of their segments may be behind with a segment of ours more."""
+    if theirs[at:] == [REST]:
+        yield at, respelt
+    elif at < len(theirs) and segment != ANY_SEGMENT:
+        if theirs[at] in (segment, ANY_SEGMENT):
+            yield at + 1, respelt
+    elif at < len(theirs):
+        yield at + 1, respelt or theirs[at] != ANY_SEGMENT
+        for end in range(at + 2, len(theirs) + 1):
+            yield end, True
 
 
 def _parameter(segment: str) -> str | None:

@@ -1,10 +1,13 @@
 """The token endpoints: what is asked under /auth/, and who may ask how often."""
 
+import re
 from collections.abc import Awaitable, Callable, Mapping
+from urllib.parse import parse_qsl
 
-from broker.messages import Principal
+from broker.messages import Headers, Principal
 from broker.problems import ProblemType
 from config.models import Client
+from ingress.forwarding import FOLD
 from ingress.identity.auth_listener import AuthListener
 from ingress.identity.session_store import NoSession, SessionsUnavailable, TooManySessions
 from ingress.identity.sessions import (
@@ -14,7 +17,7 @@ from ingress.identity.sessions import (
     Tokens,
     principal_of,
 )
-from ingress.limits.allowance import Store, StoreUnavailable
+from ingress.limits.allowance import StoreUnavailable
 from ingress.oauth import (
     NOT_STORED,
     OAuthError,
@@ -24,6 +27,7 @@ from ingress.oauth import (
     read_credentials,
     read_form,
     read_scope,
+    refusal_response,
     tokens_response,
     too_many_sessions,
     unavailable,
@@ -31,11 +35,14 @@ from ingress.oauth import (
 from ingress.policies.authentication import session_refusal
 from ingress.policies.endpoint_limits import EndpointLimits
 from ingress.policies.guesses import GuardedAuthenticator, Guesses
-from ingress.problems import Refused
+from ingress.problems import FieldError, Refused
 from ingress.request import Request, Response
 
 ENDPOINTS = "/auth/"
+_FOR_CLIENTS = ("/auth/token", "/auth/refresh")
 _SESSIONS = "/auth/sessions/"
+_LISTED = 50  # sessions at a time: Redis does nothing else meanwhile
+_is_time = re.compile(r"[0-9]{1,12}(\.[0-9]{1,9})?", re.ASCII).fullmatch
 
 _Handler = Callable[[Request, str], Awaitable[Response]]
 
@@ -43,21 +50,19 @@ _Handler = Callable[[Request, str], Awaitable[Response]]
 class AuthEndpoints:
     """Answers requests for tokens and sessions.
 
-    ``guesses`` are those of clients' secrets; ``store`` is where the sessions are.
+    ``guesses`` are those of clients' secrets.
     """
 
     def __init__(
         self,
         sessions: Sessions,
         authenticator: GuardedAuthenticator,
-        store: Store,
         guesses: Guesses,
         limits: EndpointLimits,
         listener: AuthListener,
     ) -> None:
         self._sessions = sessions
         self._authenticator = authenticator
-        self._store = store
         self._guesses = guesses
         self._limits = limits
         self._listener = listener
@@ -70,9 +75,18 @@ class AuthEndpoints:
         self._of_one_session: Mapping[str, _Handler] = {"DELETE": self._end}
 
     async def answer(self, request: Request, path: str, request_id: str) -> Response:
-        """Answer a request below ``ENDPOINTS``. Raises Refused."""
-        response = await self._respond(request, path)
-        response.headers += ((b"X-Request-ID", request_id.encode()),)
+        """Answer a request below ``ENDPOINTS``, within the limits. Raises Refused."""
+        limits: Headers = ()
+        try:
+            limits = await self._limits.check(request, path)
+            _check_once(request.raw_headers)
+            response = await self._respond(request, path)
+        except Refused as refusal:
+            if path not in _FOR_CLIENTS:
+                refusal.headers += limits
+                raise
+            response = refusal_response(refusal)
+        response.headers += (*limits, (b"X-Request-ID", request_id.encode()))
         return response
 
     async def _respond(self, request: Request, path: str) -> Response:
@@ -169,18 +183,23 @@ class AuthEndpoints:
 
     async def _list(self, request: Request, path: str) -> Response:
         caller = await self._caller(request, path)
-        listed = [
-            {
-                "id": session.id,
-                "scope": " ".join(session.scopes),
-                "opened_at": int(session.opened),
-                "renewed_at": int(session.renewed),
-                "ends_at": int(self._sessions.ends(session)),
-                "current": session.id == caller.session,
-            }
-            for session in await self._sessions.listed(caller)
-        ]
-        return json_response({"sessions": listed})
+        found = await self._sessions.listed(caller, _LISTED + 1, _before(request.target))
+        page: dict[str, object] = {
+            "sessions": [
+                {
+                    "id": session.id,
+                    "scope": " ".join(session.scopes),
+                    "opened_at": int(session.opened),
+                    "renewed_at": int(session.renewed),
+                    "ends_at": int(self._sessions.ends(session)),
+                    "current": session.id == caller.session,
+                }
+                for session in found[:_LISTED]
+            ]
+        }
+        if len(found) > _LISTED:
+            page["next"] = f"{path}?before={found[_LISTED - 1].renewed}"
+        return json_response(page)
 
     async def _end(self, request: Request, path: str) -> Response:
         caller = await self._caller(request, path)
@@ -194,6 +213,22 @@ class AuthEndpoints:
         if caller is None or session is None:
             detail = "This is for tokens of /auth/token: the caller has no session here."
             raise Refused(ProblemType.FORBIDDEN, detail)
-        await self._store.check((), session=session)  # raises unless it lasts
-        await self._limits.check_caller(request, path, caller)
+        await self._limits.check_caller(request, path, caller, session)  # raises unless it lasts
         return caller
+
+
+def _check_once(headers: Headers) -> None:
+    """Nobody can tell which of two credentials counts. Raises Refused (400)."""
+    if sum(name.translate(FOLD) == b"authorization" for name, _ in headers) > 1:
+        raise Refused(ProblemType.BAD_REQUEST, "There are several Authorization fields.")
+
+
+def _before(target: str) -> float | None:
+    """The time that a listing goes on from, in Unix seconds. Raises Refused (400)."""
+    before = dict(parse_qsl(target.partition("?")[2])).get("before")
+    if before is None:
+        return None
+    if _is_time(before) is None:
+        wrong = FieldError("query", "/before", "must be as it stands in next")
+        raise Refused(ProblemType.INVALID, "There is no such page of the list.", errors=(wrong,))
+    return float(before)

@@ -3,6 +3,7 @@
 No credential, nor any part of one, ever shows in an error.
 """
 
+import re
 from base64 import b64decode
 from collections.abc import Mapping
 from math import ceil
@@ -24,7 +25,10 @@ NOT_STORED = ((b"Cache-Control", b"no-store"), (b"Pragma", b"no-cache"))  # sect
 _JSON = (b"Content-Type", b"application/json")
 _CHALLENGE = (b"WWW-Authenticate", b'Basic realm="api-gateway", charset="UTF-8"')
 
+_RETRY_AFTER = 1  # seconds; where nobody knows better
+
 _encode = msgspec.json.Encoder().encode
+_not_described = re.compile(r"[^ !#-\[\]-~]").sub  # what a description may not have (section 5.2)
 
 
 class OAuthError(Exception):
@@ -60,7 +64,7 @@ def invalid_client() -> OAuthError:
 
 def unavailable(description: str) -> OAuthError:
     """The gateway can't tell now; a code of section 4.1.2.1, as 5.2 has none for it."""
-    return OAuthError("temporarily_unavailable", description, 503, ((b"Retry-After", b"1"),))
+    return OAuthError("temporarily_unavailable", description, 503, _retry_after(_RETRY_AFTER))
 
 
 def too_many_sessions(wait: float) -> OAuthError:
@@ -68,8 +72,25 @@ def too_many_sessions(wait: float) -> OAuthError:
     description = (
         "All sessions that this client may have are in use: keep tokens until they expire."
     )
-    headers = ((b"Retry-After", b"%d" % max(1, ceil(wait))),)
+    headers = _retry_after(max(1, ceil(wait)))
     return OAuthError("temporarily_unavailable", description, 429, headers)
+
+
+def refusal_response(refusal: Refused) -> Response:
+    """Any other refusal as an answer of section 5.2; status and fields are those that it has."""
+    status, headers = refusal.problem_type.status, refusal.headers
+    later = status in (429, 503)
+    if later:
+        headers += _retry_after(refusal.retry_after or _RETRY_AFTER)
+    code = "temporarily_unavailable" if later else "invalid_request"
+    response = OAuthError(code, _not_described("'", refusal.detail), status, headers).response()
+    response.problem = refusal.problem_type.slug
+    response.close = refusal.close
+    return response
+
+
+def _retry_after(seconds: int) -> Headers:
+    return ((b"Retry-After", b"%d" % seconds),)
 
 
 def json_response(page: object, status: int = 200, headers: Headers = ()) -> Response:

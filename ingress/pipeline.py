@@ -66,7 +66,6 @@ class _Rules:
         self.cors = cors_policy(options.cors)
         client = self.origins.accountable
         self.rate_limiting = RateLimiting(snapshot, limits, client)
-        self.endpoint_limits = EndpointLimits(options, limits, client)
         guesses = Guesses("caller", limits, client, listener)
         self.guarded = GuardedAuthenticator(self.authenticator, guesses)
         sessions = identity.sessions(options.auth, limits.sessions, clock)
@@ -74,7 +73,11 @@ class _Rules:
         if sessions is not None:
             of_clients = Guesses("client", limits, client, listener, "closed")
             self.auth_endpoints = AuthEndpoints(
-                sessions, self.guarded, limits, of_clients, self.endpoint_limits, listener
+                sessions,
+                self.guarded,
+                of_clients,
+                EndpointLimits(options, limits, client),
+                listener,
             )
 
 
@@ -219,8 +222,7 @@ class Pipeline:
     async def _answer_client(
         self, endpoints: AuthEndpoints, request: Request, visit: _Visit, path: str
     ) -> Response:
-        """At the token endpoints, within the operator's limits."""
-        visit.limits = await self._rules.endpoint_limits.check(request, path)
+        """At the token endpoints."""
         response = await endpoints.answer(request, path, visit.request_id)
         visit.problem = response.problem
         return response

@@ -3,9 +3,9 @@
 import re
 from collections.abc import Callable
 
-from config.conditions import ANY_SEGMENT, may_meet
+from config.conditions import may_meet
 from config.models import Condition, Route
-from config.paths import REST, shape
+from config.paths import ANY_SEGMENT, REST, shape
 
 
 class Matcher:

@@ -83,14 +83,18 @@ class EmbeddedSessions:
         self._owners.move_to_end(session.owner.key)
         return kept.scopes
 
-    async def listed(self, owner: SessionOwner) -> list[Session]:
-        """Those that last, the one that was not renewed for longest first."""
+    async def listed(
+        self, owner: SessionOwner, most: int, before: float | None = None
+    ) -> list[Session]:
+        """Those that last, the one that was renewed last first."""
         since = self._clock() - owner.ttl
-        return [
+        sessions = self._owners.get(owner.key, OrderedDict())
+        found = (
             Session(name.decode(), kept.scopes, kept.opened, kept.renewed)
-            for name, kept in self._owners.get(owner.key, {}).items()
-            if kept.renewed > since
-        ]
+            for name, kept in reversed(sessions.items())
+            if kept.renewed > since and (before is None or kept.renewed < before)
+        )
+        return list(islice(found, most))
 
     async def end(self, session: SessionRef) -> bool:
         """End one; whether there was something to end."""

@@ -39,14 +39,15 @@ redis.call('PEXPIRE', KEYS[2], ttl / 1000)
 """
 
 # ARGV: and the digest, the scopes, how many sessions there may be, and for how long after its last
-# renewal one is in use. Those that are over make room, and beyond them the oldest. Returns how many
-# went before their time; or, with nothing changed, minus the time until one of those is not in use.
+# renewal one is in use. Those that are over make room, and beyond them the oldest; a hundred at a
+# time, as Redis does nothing else meanwhile. Returns how many went before their time; or, with
+# nothing changed, minus the time until one of those is not in use.
 _OPEN = Script(
     _NOW
     + """
 local over = redis.call('ZCOUNT', KEYS[1], '-inf', now - ttl)
 local beyond = redis.call('ZCARD', KEYS[1]) + 1 - ARGV[5]
-local drop = math.max(over, beyond)
+local drop = math.min(math.max(over, beyond), 100)
 if beyond > over then
   local last = redis.call('ZRANGE', KEYS[1], drop - 1, drop - 1, 'WITHSCORES')
   local wait = last[2] + ARGV[6] - now
@@ -61,7 +62,7 @@ redis.call('ZADD', KEYS[1], now, ARGV[2])
 redis.call('HSET', KEYS[2], ARGV[2], ARGV[3] .. struct.pack('>d', now) .. ARGV[4])
 """
     + _KEEP
-    + "return math.max(0, beyond - over)"
+    + "return math.max(0, math.min(beyond, drop) - over)"
 )
 
 # ARGV: and the digest that was used, and the one that takes its place. Returns the record; 0 if the
@@ -84,18 +85,18 @@ redis.call('HSET', KEYS[2], ARGV[2], ARGV[4] .. string.sub(record, 33))
     + "return record"
 )
 
-# Returns id, time of renewal and record of each that lasts.
+# ARGV: and before what time they were renewed, and how many there may be. Returns, of those that
+# last, ids and times of renewal in turn; and their records.
 _LIST = Script(
     _NOW
     + """
 local since = string.format('(%.0f', now - ttl)
-local found = redis.call('ZRANGEBYSCORE', KEYS[1], since, '+inf', 'WITHSCORES')
-local listed = {}
-for i = 1, #found, 2 do
-  local record = redis.call('HGET', KEYS[2], found[i])
-  if record then listed[#listed + 1] = {found[i], found[i + 1], record} end
-end
-return listed
+local range = {KEYS[1], ARGV[2], since, 'WITHSCORES', 'LIMIT', 0, ARGV[3]}
+local found = redis.call('ZREVRANGEBYSCORE', unpack(range))
+if #found == 0 then return {found, found} end
+local ids = {}
+for i = 1, #found, 2 do ids[#ids + 1] = found[i] end
+return {found, redis.call('HMGET', KEYS[2], unpack(ids))}
 """
 )
 
@@ -147,11 +148,16 @@ class RedisSessions:
             raise TokenReused
         return _scopes(record)
 
-    async def listed(self, owner: SessionOwner) -> list[Session]:
-        """Those that last, the one that was not renewed for longest first."""
+    async def listed(
+        self, owner: SessionOwner, most: int, before: float | None = None
+    ) -> list[Session]:
+        """Those that last, the one that was renewed last first. Raises SessionsUnavailable."""
+        bound = b"+inf" if before is None else b"(%d" % round(before * _SECOND)
+        found, records = await self._run(_LIST, owner, bound, b"%d" % most)
         return [
             Session(name.decode(), _scopes(record), _opened(record), float(renewed) / _SECOND)
-            for name, renewed, record in await self._run(_LIST, owner)
+            for name, renewed, record in zip(found[::2], found[1::2], records, strict=True)
+            if record is not None
         ]
 
     async def end(self, session: SessionRef) -> bool:

@@ -89,8 +89,13 @@ class SessionStore(Protocol):
         Raises SessionOver; TokenReused, and ends the session, if ``used`` is not the one kept.
         """
 
-    async def listed(self, owner: SessionOwner) -> list[Session]:
-        """Those that last, the one that was not renewed for longest first."""
+    async def listed(
+        self, owner: SessionOwner, most: int, before: float | None = None
+    ) -> list[Session]:
+        """Up to so many of those that last, the one that was renewed last first.
+
+        Only those that were renewed before a time (Unix seconds), if there is one.
+        """
 
     async def end(self, session: SessionRef) -> bool:
         """End one; whether there was something to end."""

@@ -132,9 +132,14 @@ class Sessions:
         """The session under which a caller acts, if it has one."""
         return session_of(principal, self._auth.refresh_ttl)
 
-    async def listed(self, principal: Principal) -> list[Session]:
-        """Those of a caller's subject that last."""
-        return await self._store.listed(self._owner(principal))
+    async def listed(
+        self, principal: Principal, most: int, before: float | None = None
+    ) -> list[Session]:
+        """Up to so many of a caller's subject that last, the one that was renewed last first.
+
+        Only those that were renewed before a time (Unix seconds), if there is one.
+        """
+        return await self._store.listed(self._owner(principal), most, before)
 
     async def end(self, principal: Principal, name: str) -> bool:
         """End one of the subject's own; whether it had such a one."""

@@ -11,7 +11,8 @@ _MOST_TOKENS = 100_000
 _LONGEST_TOKEN = 4096  # characters; longer ones are verified each time, so that memory is bounded
 _LONGEST_NAME = 384  # characters; what is longer is known by its hash, which takes less room
 _MOST_SHARED = 4096
-
+_MOST_REFUSED = 4096
+_REFUSED_FOR = 1.0  # seconds; so a clock that is set right, or a token's time that comes, counts
 
 T = TypeVar("T", bound=Hashable)
 
@@ -69,6 +70,34 @@ class VerifiedTokens:
         if len(self._shared) >= _MOST_SHARED:
             self._shared.clear()
         return cast(T, self._shared.setdefault(value, value))
+
+
+class RefusedTokens:
+    """Why those are refused that somebody did sign: as expired, for another audience ...
+
+    Each is known for a second, and the oldest make room for others, so that who sends one again and
+    again has it verified once a second. What is forged is not here: each of those is counted.
+    """
+
+    def __init__(self, most: int = _MOST_REFUSED) -> None:
+        self._most = most
+        self._known: OrderedDict[str | bytes, tuple[str, float]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def get(self, token: str, now: float) -> str | None:
+        """Why it was refused a moment ago; ``now`` is Unix seconds."""
+        known = self._known.get(_name(token)) if self._known else None
+        return known[0] if known and 0 <= now - known[1] < _REFUSED_FOR else None
+
+    def add(self, token: str, reason: str, now: float) -> None:
+        """Remember why a token was refused."""
+        name = _name(token)
+        self._known[name] = (reason, now)
+        self._known.move_to_end(name)
+        if len(self._known) > self._most:
+            self._known.popitem(last=False)
 
 
 def _name(text: str) -> str | bytes:

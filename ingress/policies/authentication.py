@@ -3,6 +3,7 @@
 No token, nor any part of one, ever shows in an error.
 """
 
+import re
 import time
 from collections.abc import Callable, Collection
 
@@ -16,11 +17,17 @@ from ingress.identity.jws import BadSignature, InvalidToken, Signed, malformed, 
 from ingress.identity.keyring import Keyring, KeysUnavailable
 from ingress.identity.keys import SYMMETRIC
 from ingress.identity.session_store import NoSession, SessionOver, is_session_id
+from ingress.identity.verified_tokens import RefusedTokens
 from ingress.problems import Refused
 from ingress.request import HeaderLookup
 
 DEFAULT_TIER = "FREE"
 API_KEY_FIELD = "X-API-Key"
+
+# The scheme's name behind something else than visible text, and not as a part of a longer name.
+_mentions_bearer = re.compile(
+    r"(?<![!-+\--~])bearer(?![A-Za-z0-9!#$%&'*+.^_`|~-])", re.IGNORECASE | re.ASCII
+).search
 
 
 class NotGenuine(Refused):
@@ -48,6 +55,7 @@ class Authenticator:
         self._tiers = frozenset(tiers)
         self._keyring = keyring
         self._verified = keyring.verified
+        self._refused = RefusedTokens()
         self._clock = clock
 
     def recall(self, headers: HeaderLookup) -> Principal | None:
@@ -68,6 +76,8 @@ class Authenticator:
             scheme, _, token = authorization.partition(" ")
             if scheme.lower() == "bearer":
                 return await self._bearer(authorization, token.strip(" "))
+            if _mentions_bearer(authorization):  # "Bearer,x", ", Bearer x": some may read a token
+                raise _challenge(str(malformed()), "invalid_token", NotGenuine)
         if self._api_keys and (key := headers.get(API_KEY_FIELD)) is not None:
             return self._machine(key)
         if required:
@@ -87,14 +97,20 @@ class Authenticator:
             raise Refused(ProblemType.KEYS_UNAVAILABLE, detail) from None
 
     async def _verified_caller(self, authorization: str, token: str) -> Principal:
+        if (reason := self._refused.get(authorization, self._clock())) is not None:
+            raise InvalidToken(reason)
         signed = parse(token)
         if signed.alg not in self._algorithms:
             raise malformed()
         key = await self._keyring.signing_key(signed)
         if key is None:
             raise malformed()
-        claims = self._claims.read(signed.payload, self._clock())
-        principal = self._principal(claims, self._session(signed, claims))
+        try:
+            claims = self._claims.read(signed.payload, self._clock())
+            principal = self._principal(claims, self._session(signed, claims))
+        except InvalidToken as error:
+            self._refused.add(authorization, str(error), self._clock())
+            raise
         if self._keyring.holds(key):  # it may have been withdrawn meanwhile
             self._verified.add(authorization, principal, claims.exp + self._leeway)
         return principal

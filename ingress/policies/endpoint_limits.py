@@ -1,14 +1,22 @@
-"""How much of the gateway's own endpoints: the operator's rules, where there is no route."""
+"""How much of the gateway's own endpoints, which have no route: the operator's rules.
+
+And one of the gateway's own, so that no client can keep the store of sessions busy.
+"""
 
 from collections.abc import Callable, Sequence
 
 from broker.messages import Headers, Principal
 from config.models import GatewayOptions
 from ingress.addresses import Address
-from ingress.limits.allowance import Store
+from ingress.identity.session_store import SessionRef
+from ingress.limits.allowance import Allowance, Charge, Store
+from ingress.limits.keys import key
 from ingress.policies.rate_limiting import count
 from ingress.policies.rate_rules import Caller, Rule, charges_of
 from ingress.request import Request
+
+# Of a subject: 3,000 at once, which is three for each of its sessions, and then 50 a second.
+_PER_MINUTE = 3000
 
 
 class EndpointLimits:
@@ -28,6 +36,7 @@ class EndpointLimits:
         self._of_callers = [rule for rule in rules if rule.asks_who]
         self._store = store
         self._accountable = accountable
+        self._of_each = Allowance(b'"auth"', _PER_MINUTE)
         self._legacy = options.x_ratelimit_fields
 
     async def check(self, request: Request, path: str) -> Headers:
@@ -35,23 +44,44 @@ class EndpointLimits:
 
         Raises Refused: 429; 503 where a limit that must hold can't be checked.
         """
-        return await self._check(self._of_all, request, path, None)
+        if not self._of_all:
+            return ()
+        charges = self._charges(self._of_all, self._caller(request), request, path, None)
+        return await self._count(charges)
 
     async def check_caller(
-        self, request: Request, path: str, principal: Principal | None
+        self,
+        request: Request,
+        path: str,
+        principal: Principal | None,
+        session: SessionRef | None = None,
     ) -> Headers:
-        """The same by the rules for subjects, customers and roles, as soon as it is known who asks.
+        """The same by what is for subjects, customers and roles, as soon as it is known who asks.
 
-        Who is nobody is counted by address. Raises Refused.
+        Who is nobody is counted by address. Raises Refused: also 401 if there is a session that is
+        over, 503 where that can't be told.
         """
-        return await self._check(self._of_callers, request, path, principal)
+        caller = self._caller(request, principal)
+        charges = self._charges(self._of_callers, caller, request, path, principal)
+        if principal is not None:
+            charges += (Charge(key(caller.home, caller.own, "auth:requests"), self._of_each),)
+        return await self._count(charges, session)
 
-    async def _check(
-        self, rules: Sequence[Rule], request: Request, path: str, principal: Principal | None
-    ) -> Headers:
-        if not rules:
-            return ()
-        caller = Caller.of(principal, self._accountable(request.peer, request.raw_headers))
+    def _caller(self, request: Request, principal: Principal | None = None) -> Caller:
+        return Caller.of(principal, self._accountable(request.peer, request.raw_headers))
+
+    def _charges(
+        self,
+        rules: Sequence[Rule],
+        caller: Caller,
+        request: Request,
+        path: str,
+        principal: Principal | None,
+    ) -> tuple[Charge, ...]:
         covering = [rule for rule in rules if rule.covers(path)]
-        charges = charges_of(covering, caller, principal, request.raw_headers)
-        return await count(self._store, charges, legacy=self._legacy) if charges else ()
+        return charges_of(covering, caller, principal, request.raw_headers)
+
+    async def _count(self, charges: Sequence[Charge], session: SessionRef | None = None) -> Headers:
+        if not charges and session is None:
+            return ()
+        return await count(self._store, charges, session=session, legacy=self._legacy)

@@ -65,7 +65,8 @@ async def lasts(store: Store, session: SessionRef) -> bool:
 
 
 async def names(store: Store, whose: SessionOwner) -> list[str]:
-    return [session.id for session in await store.sessions.listed(whose)]
+    """Of all, the one that was renewed last first."""
+    return [session.id for session in await store.sessions.listed(whose, MOST + 1)]
 
 
 async def test_a_session_lasts_until_it_is_ended(store: Store) -> None:
@@ -94,9 +95,9 @@ async def test_sessions_are_apart(store: Store) -> None:
 async def test_what_is_known_of_a_session(store: Store) -> None:
     """Its scopes and times are listed; a renewal changes one of the times."""
     session = await opened(store, owner())
-    [before] = await store.sessions.listed(session.owner)
+    [before] = await store.sessions.listed(session.owner, 2)
     await store.sessions.renew(session, digest("s"), digest("t"))
-    [after] = await store.sessions.listed(session.owner)
+    [after] = await store.sessions.listed(session.owner, 2)
     assert (before.id, before.scopes) == (after.id, after.scopes) == ("s", SCOPES)
     assert before.opened == after.opened == before.renewed <= after.renewed
     assert await store.sessions.scopes(session) == SCOPES
@@ -171,11 +172,25 @@ async def test_sessions_in_use_make_no_room(store: Store) -> None:
     with pytest.raises(TooManySessions) as refused:
         await begun(store, whose, "new")
     assert 50 < refused.value.wait <= 60
-    assert await names(store, whose) == ["0", "1", "2", "3"]
+    assert await names(store, whose) == ["3", "2", "1", "0"]
     assert await begun(store, whose, "new", in_use=0) == 1
-    assert await names(store, whose) == ["1", "2", "3", "new"]
+    assert await names(store, whose) == ["new", "3", "2", "1"]
     shorter = whose._replace(ttl=0)
     assert await begun(store, shorter, "newer") == 0
+
+
+async def test_a_list_goes_on_where_it_ended(store: Store) -> None:
+    """So many at a time, from those on that were renewed before the last one seen."""
+    whose = owner()
+    first, *_ = [await opened(store, whose, str(n)) for n in range(MOST)]
+    await store.sessions.renew(first, digest("0"), digest("x"))
+    page = await store.sessions.listed(whose, 2)
+    assert [session.id for session in page] == ["0", "3"]
+    await store.sessions.end(SessionRef(whose, b"3"))
+    rest = await store.sessions.listed(whose, 2, page[-1].renewed)
+    assert [session.id for session in rest] == ["2", "1"]
+    assert await store.sessions.listed(whose, 2, rest[-1].renewed) == []
+    assert await store.sessions.listed(whose._replace(ttl=0), 2) == []
 
 
 async def begun(store: Store, whose: SessionOwner, name: str, in_use: float = 60) -> int:

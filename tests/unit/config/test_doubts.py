@@ -36,6 +36,7 @@ def test_proxies_that_are_everybody(network: str) -> None:
         {"path": "/*", "auth_required": False},
         {"path": "/*", "roles": {"any": ["user"]}, "methods": ["GET"]},
         {"path": "/{tenant}/*"},
+        {"path": "/{page}"},
     ],
 )
 def test_wildcards_over_what_is_better_protected(wide: dict[str, Any]) -> None:
@@ -61,14 +62,74 @@ def test_wildcards_that_are_no_way_around(wide: dict[str, Any]) -> None:
 
 
 def test_what_else_protects() -> None:
-    """A caller, scopes, and addresses; not for methods that the other does not take."""
+    """Who, from where, what and how much; not for methods that the other does not take."""
     wide = {"path": "/*", "auth_required": False, "methods": ["GET", "PUT"]}
-    for narrow in (
-        {"path": "/a"},
-        {"path": "/a", "scopes": {"all": ["read"]}},
-        {"path": "/a", "auth_required": False, "ip_filter": {"allow": ["10.0.0.0/8"]}},
-        {"path": "/a", "methods": ["PUT", "POST"]},
-    ):
-        assert len(told(wide, narrow)) == 1
+    open_to_all = {"path": "/a", "auth_required": False}
+    narrows: dict[str, dict[str, Any]] = {
+        "auth_required": {"path": "/a", "methods": ["PUT", "POST"]},
+        "auth_required, scopes": {"path": "/a", "scopes": {"all": ["read"]}},
+        "ip_filter": {**open_to_all, "ip_filter": {"allow": ["10.0.0.0/8"]}},
+        "validate": {**open_to_all, "validate": {"body": {"type": "object"}}},
+        "rate_limit, rate_limit_cost": {**open_to_all, "rate_limit": 5, "rate_limit_cost": 5},
+    }
+    for lacking, narrow in narrows.items():
+        [line] = told(wide, narrow)
+        assert f"does not demand the same ({lacking};" in line
     assert told(wide, {"path": "/a", "methods": ["POST"]}) == []
-    assert told(wide, {"path": "/a", "auth_required": False}) == []
+    assert told(wide, open_to_all) == []
+    tried = {"body": {"type": "object"}, "mode": "log"}
+    assert told(wide, {**open_to_all, "validate": tried}) == []
+
+
+def rule(path: str) -> list[dict[str, Any]]:
+    return [{"name": "r", "key": "ip", "match": {"path": path}, "requests_per_minute": 2}]
+
+
+@pytest.mark.parametrize(
+    ("path", "routes"),
+    [
+        ("/login", ["/*"]),
+        ("/login", ["/login", "/*"]),
+        ("/login", ["/login", "/{page}"]),
+        ("/api/*", ["/api/users", "/*"]),
+        ("/api/*", ["/{x}/{y}"]),
+    ],
+)
+def test_rules_that_other_spellings_dodge(path: str, routes: list[str]) -> None:
+    """They are not counted, and go to the same service."""
+    [line] = told(*({"path": each} for each in routes), rate_limits=rule(path))
+    assert line.startswith('gateway.yaml: rate_limits: rule "r" does not count what ANY ')
+    assert routes[-1] in line
+
+
+@pytest.mark.parametrize(
+    ("path", "routes"),
+    [
+        ("/login", [{"path": "/login"}, {"path": "/users/*"}]),
+        ("/login", [{"path": "/login"}, {"path": "/*", "service": "other"}]),
+        ("/*", [{"path": "/*"}, {"path": "/{page}"}]),
+        ("/auth/*", [{"path": "/*"}]),
+    ],
+)
+def test_rules_that_nothing_dodges(path: str, routes: list[dict[str, Any]]) -> None:
+    """Nothing else takes them, or all is counted, or they lead to the gateway itself."""
+    assert told(*routes, rate_limits=rule(path)) == []
+
+
+@pytest.mark.parametrize("origin", ["https://*.com", "http://*.dev:8080", "https://*.locale"])
+def test_pages_that_are_everybodys(origin: str) -> None:
+    """Whoever buys a name would be trusted with the credentials of others."""
+    cors = {"allow_origins": ["https://a.example", origin], "allow_credentials": True}
+    [line] = told(cors=cors)
+    assert line.startswith(f"gateway.yaml: cors: {origin} trusts everybody")
+    [line] = told({"path": "/a", "cors": cors})
+    assert line.startswith(f'routes.yaml: route "ANY /a": cors: {origin} ')
+    assert told(cors={**cors, "allow_credentials": False}) == []
+
+
+@pytest.mark.parametrize(
+    "origin", ["https://*.a.example", "https://*.test", "http://*.localhost:1"]
+)
+def test_pages_of_names_that_one_owner_has(origin: str) -> None:
+    """Names below a domain, and those that nobody can register."""
+    assert told(cors={"allow_origins": [origin], "allow_credentials": True}) == []

@@ -83,7 +83,6 @@ class Desk:
         self.endpoints = AuthEndpoints(
             issuing,
             GuardedAuthenticator(authenticator, Guesses("caller", *parts, self.heard)),
-            self.store,
             Guesses("client", *parts, self.heard, "closed"),
             EndpointLimits(options, *parts),
             self.heard,
@@ -102,7 +101,7 @@ class Desk:
         request = make_request(method, path, headers, body=body.encode(), peer=peer)
         request.principal = principal
         try:
-            return await self.endpoints.answer(request, path, "r1")
+            return await self.endpoints.answer(request, path.partition("?")[0], "r1")
         except Refused as refused:
             return refused.response(request_id="r1", instance=path)
 
@@ -121,6 +120,18 @@ class Desk:
     async def fetch(self, **more: str) -> dict[str, Any]:
         """Tokens."""
         return page(await self.form("/auth/token", FETCH, **more))
+
+    async def pages(self, tokens: dict[str, Any]) -> list[int]:
+        """How many sessions of their own a client sees on each page."""
+        seen: set[str] = set()
+        sizes, where = [], "/auth/sessions"
+        while where:
+            found = page(await self.ask("GET", where, by(tokens)))
+            sizes.append(len(found["sessions"]))
+            seen.update(each["id"] for each in found["sessions"])
+            where = found.get("next", "")
+        assert len(seen) == sum(sizes)
+        return sizes
 
 
 def basic(name: str, password: str) -> tuple[bytes, bytes]:
@@ -267,6 +278,7 @@ async def test_own_sessions() -> None:
     await desk.fetch()
     await desk.fetch(name="other", password="x")
     listed = page(await desk.ask("GET", "/auth/sessions", by(tokens)))["sessions"]
+    assert await desk.pages(tokens) == [2]
     began = int(desk.clock.now) - 10
     assert [each.pop("id")[:4] for each in listed] == ["gws_"] * 2
     assert listed == [
@@ -277,8 +289,35 @@ async def test_own_sessions() -> None:
             "ends_at": began + later + 3600,
             "current": later == 0,
         }
-        for later in (0, 10)
+        for later in (10, 0)
     ]
+
+
+async def test_many_sessions_are_listed_by_pages() -> None:
+    """Each is on one of them, while others are ended; each page says where the next one begins."""
+    desk = Desk()
+    for _ in range(120):
+        desk.clock.now += 0.125
+        tokens = await desk.fetch()
+    assert await desk.pages(tokens) == [50, 50, 20]
+    first = page(await desk.ask("GET", "/auth/sessions", by(tokens)))
+    for each in first["sessions"][1:]:
+        await desk.ask("DELETE", f"/auth/sessions/{each['id']}", by(tokens))
+    second = page(await desk.ask("GET", first["next"], by(tokens)))
+    listed = first["sessions"] + second["sessions"]
+    assert len({each["id"] for each in listed}) == 100
+    assert [each["current"] for each in listed] == [True] + [False] * 99
+    times = [each["renewed_at"] for each in listed]
+    assert times == sorted(times, reverse=True)
+
+
+@pytest.mark.parametrize("before", ["x", "-1", "1e9", "nan", "%D9%A1", "1" * 13])
+async def test_a_page_that_is_none(before: str) -> None:
+    """400, and it is said what is wrong."""
+    desk = Desk()
+    response = await desk.ask("GET", f"/auth/sessions?before={before}", by(await desk.fetch()))
+    assert failure(response) == (400, "invalid-request")
+    assert page(response)["errors"][0]["pointer"] == "/before"
 
 
 async def test_ending_a_session() -> None:
@@ -349,7 +388,8 @@ async def test_other_methods(path: str, allow: bytes) -> None:
     """405 with those that there are."""
     for method in {"GET", "POST", "PUT", "DELETE", "OPTIONS"} - set(allow.decode().split(", ")):
         response = await Desk().ask(method, path)
-        assert failure(response) == (405, "method-not-allowed")
+        of_oauth = path in ("/auth/token", "/auth/refresh")
+        assert failure(response) == (405, "invalid_request" if of_oauth else "method-not-allowed")
         assert fields(response)[b"Allow"] == allow
 
 
@@ -363,7 +403,8 @@ async def test_other_media_types() -> None:
     """415, and credentials are not even looked at."""
     headers = ((b"Content-Type", b"application/json"), basic("billing", PASSWORD))
     response = await Desk().ask("POST", "/auth/token", *headers, body="{}")
-    assert failure(response) == (415, "unsupported-media-type")
+    assert failure(response) == (415, "invalid_request")
+    assert response.problem == "unsupported-media-type"
 
 
 async def test_the_body_is_bounded() -> None:
@@ -372,13 +413,28 @@ async def test_the_body_is_bounded() -> None:
 
     async def read_body(limit: int) -> bytes:
         asked.append(limit)
-        raise Refused(ProblemType.BODY_TOO_LARGE, "too large")
+        raise Refused(ProblemType.BODY_TOO_LARGE, 'too "large"', close=True)
 
     request = make_request("POST", "/auth/token", (FORM,))
     request.read_body = read_body
-    with pytest.raises(Refused):
-        await Desk().endpoints.answer(request, "/auth/token", "r1")
+    response = await Desk().endpoints.answer(request, "/auth/token", "r1")
     assert asked == [8192]
+    assert failure(response) == (413, "invalid_request")
+    assert page(response)["error_description"] == "too 'large'"
+    assert response.close
+
+
+@pytest.mark.parametrize("second", ["Authorization", "AUTHORIZATION"])
+async def test_two_credentials(second: str) -> None:
+    """Nobody can tell which one counts, so none does."""
+    desk = Desk()
+    tokens = await desk.fetch()
+    for others in (basic("other", "x"), basic("billing", PASSWORD)):
+        both = (FORM, basic("billing", PASSWORD), (second.encode(), others[1]))
+        response = await desk.ask("POST", "/auth/token", *both, body=FETCH)
+        assert failure(response) == (400, "invalid_request")
+    twice = (by(tokens), (second.encode(), by(tokens)[1]))
+    assert failure(await desk.ask("GET", "/auth/sessions", *twice)) == (400, "bad-request")
 
 
 # --- how often ------------------------------------------------------------------------------------
@@ -395,7 +451,8 @@ async def test_guesses_are_bounded() -> None:
     assert [each.status for each in guesses] == [401] * 30 + [429] * 10
     assert int(fields(guesses[-1])[b"Retry-After"]) == 6
     right = await desk.form("/auth/token", FETCH)
-    assert (failure(right), fields(right)[b"Retry-After"]) == ((429, "rate-limited"), b"6")
+    refused = (429, "temporarily_unavailable")
+    assert (failure(right), fields(right)[b"Retry-After"]) == (refused, b"6")
     assert (await desk.ask("POST", "/auth/logout", by(tokens))).status == 204
     assert (await desk.form("/auth/token", FETCH, peer="192.0.2.2")).status == 200
     desk.clock.now += 6
@@ -414,10 +471,26 @@ async def test_forged_tokens_are_guesses() -> None:
     assert [each.status for each in found] == [401] * 30 + [429]
 
 
-async def test_success_costs_nothing() -> None:
-    """A client may fetch tokens as often as it likes."""
+async def test_success_is_no_guess() -> None:
+    """A client may fetch tokens far more often than fail to."""
     desk = Desk()
     assert {(await desk.form("/auth/token", FETCH)).status for _ in range(100)} == {200}
+
+
+async def test_nobody_keeps_the_store_busy() -> None:
+    """A client has 3,000 requests at once, whichever they are, and then 50 a second."""
+    desk = Desk()
+    mine, other = await desk.fetch(), await desk.fetch(name="other", password="x")
+    for n in range(2999):
+        where = ("/auth/sessions", "/auth/sessions/x")[n % 2]
+        await desk.ask(("GET", "DELETE")[n % 2], where, by(mine))
+    for _ in range(2):
+        refused = await desk.ask("GET", "/auth/sessions", by(mine))
+        assert failure(refused) == (429, "rate-limited")
+    assert (await desk.form("/auth/token", FETCH)).status == 429
+    assert (await desk.ask("GET", "/auth/sessions", by(other))).status == 200
+    desk.clock.now += 0.02
+    assert (await desk.ask("GET", "/auth/sessions", by(mine))).status == 200
 
 
 async def test_without_a_store() -> None:
@@ -456,7 +529,9 @@ async def test_rules_for_subjects() -> None:
     first = await desk.form("/auth/token", FETCH)
     assert first.status == 200
     refused = await desk.form("/auth/token", FETCH, peer="192.0.2.2")
-    assert (failure(refused), fields(refused)[b"Retry-After"]) == ((429, "rate-limited"), b"60")
+    assert failure(refused) == (429, "temporarily_unavailable")
+    assert fields(refused)[b"Retry-After"] == b"60"
+    assert b"RateLimit" in fields(refused)
     assert (await desk.form("/auth/token", FETCH, "x", name="other")).status == 200
     assert (await desk.form("/auth/token", FETCH, "wrong")).status == 401
     assert (await desk.form("/auth/token", FETCH, "wrong")).status == 429
@@ -512,7 +587,7 @@ async def test_what_operators_can_see(caplog: pytest.LogCaptureFixture) -> None:
     await desk.ask("POST", "/auth/logout", by(other))
     for _ in range(31):
         failed = await desk.form("/auth/token", FETCH, "wrong")
-    assert failed.problem == ""
+    assert failed.problem == "rate-limited"
     await desk.form("/auth/token", FETCH, peer="192.0.2.2", name="nobody\n")
     await desk.ask("GET", "/auth/sessions", (b"Authorization", b"Bearer x"))
     assert desk.heard.lines == {

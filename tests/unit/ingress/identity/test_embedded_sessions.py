@@ -21,7 +21,7 @@ async def test_a_session_ends_in_time() -> None:
     assert sessions.holds(session)
     clock.now += 1
     assert not sessions.holds(session)
-    assert await sessions.listed(OWNER) == []
+    assert await sessions.listed(OWNER, 1) == []
 
 
 async def test_what_is_over_is_forgotten() -> None:
@@ -38,7 +38,7 @@ async def test_what_is_over_is_forgotten() -> None:
     await sessions.renew(SessionRef(OWNER, b"t"), DIGEST, DIGEST)
     clock.now += 20
     await sessions.open(SessionRef(OWNER, b"u"), DIGEST, ())
-    assert [session.id for session in await sessions.listed(OWNER)] == ["t", "u"]
+    assert [session.id for session in await sessions.listed(OWNER, 3)] == ["u", "t"]
     assert len(sessions) == 2
 
 

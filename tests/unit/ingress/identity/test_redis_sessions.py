@@ -47,6 +47,23 @@ async def test_what_is_over_makes_room(redis_url: str) -> None:
     assert all(590_000 < each <= 600_000 for each in expiry)
 
 
+async def test_much_that_is_over_goes_bit_by_bit(redis_url: str) -> None:
+    """Redis is never kept for long: each new session takes a hundred of the old ones with it."""
+    whose = owner()
+    long_ago = (time.time() - 601) * 1_000_000
+    async with open_link(redis_url) as link:
+        sessions = RedisSessions(link)
+        old = [b"%d" % n for n in range(250)]
+        await link.call(pack(b"ZADD", whose.key, *[x for n in old for x in (b"%d" % long_ago, n)]))
+        await link.call(pack(b"HSET", whose.key + b"|kept", *[x for n in old for x in (n, b"x")]))
+        left = []
+        for name in (b"a", b"b", b"c", b"d"):
+            assert await sessions.open(SessionRef(whose, name), DIGEST, ()) == 0
+            counts = [pack(b"ZCARD", whose.key), pack(b"HLEN", whose.key + b"|kept")]
+            left.append({await link.call(count) for count in counts})
+    assert left == [{151}, {52}, {3}, {4}]
+
+
 async def test_what_is_ended_leaves_nothing(redis_url: str) -> None:
     """However it ended: by its client, by a token that was used twice, by newer ones."""
     whose = owner()
@@ -89,7 +106,7 @@ async def test_without_redis(private_redis: Callable[[], RedisServer]) -> None:
                 store.sessions.open(session, DIGEST, ()),
                 store.sessions.scopes(session),
                 store.sessions.renew(session, DIGEST, DIGEST),
-                store.sessions.listed(session.owner),
+                store.sessions.listed(session.owner, 1),
                 store.sessions.end(session),
             ):
                 with pytest.raises(SessionsUnavailable):

@@ -209,8 +209,8 @@ async def test_own_sessions() -> None:
     one, two = [await office.sessions.open(CLIENT, None) for _ in range(2)]
     foreign = await office.sessions.open(OTHER, None)
     me = principal(one)
-    listed = await office.sessions.listed(me)
-    assert [each.id for each in listed] == [claims(tokens)["sid"] for tokens in (one, two)]
+    listed = await office.sessions.listed(me, 3)
+    assert [each.id for each in listed] == [claims(tokens)["sid"] for tokens in (two, one)]
     assert office.sessions.ends(listed[0]) == office.clock.now + 1_209_600
     assert not await office.sessions.end(me, claims(foreign)["sid"])
     assert await office.sessions.end(me, claims(two)["sid"])

@@ -7,7 +7,7 @@ import tracemalloc
 import pytest
 
 from broker.messages import Principal
-from ingress.identity.verified_tokens import VerifiedTokens
+from ingress.identity.verified_tokens import RefusedTokens, VerifiedTokens
 
 ALICE = Principal("alice", "PRO", ("admin",), ("a", "b"), "acme", "s1")
 
@@ -78,3 +78,29 @@ def test_what_is_shared_is_bounded() -> None:
         tokens.add(str(number), Principal("u", "FREE", (f"role-{number}",)), 100.0)
     assert len(tokens) == 10
     assert len(tokens._shared) <= 4096
+
+
+@pytest.mark.parametrize("length", [100, 10_000])
+def test_refused_for_a_moment(length: int) -> None:
+    """A second later, or by a clock that was set back, nothing is known of a token."""
+    tokens, token = RefusedTokens(), "x" * length
+    assert tokens.get(token, 100) is None
+    tokens.add(token, "expired", 100)
+    assert [tokens.get(token, now) for now in (100, 100.9, 101, 99)] == [
+        "expired",
+        "expired",
+        None,
+        None,
+    ]
+    assert tokens.get(token[1:], 100) is None
+    tokens.add(token, "not valid yet", 101)
+    assert tokens.get(token, 101.5) == "not valid yet"
+
+
+def test_what_is_refused_is_bounded() -> None:
+    """The one that was refused first makes room."""
+    tokens = RefusedTokens(most=2)
+    for token in ("a", "b", "a", "c"):
+        tokens.add(token, "expired", 100)
+    assert len(tokens) == 2
+    assert [tokens.get(token, 100) for token in "abc"] == ["expired", None, "expired"]

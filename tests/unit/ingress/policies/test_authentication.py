@@ -18,7 +18,7 @@ from ingress.identity.clients import generation
 from ingress.identity.identity import Identity
 from ingress.identity.jws import Signed
 from ingress.identity.keys import Key
-from ingress.policies.authentication import Authenticator
+from ingress.policies.authentication import Authenticator, NotGenuine
 from ingress.problems import Refused
 from tests.unit.ingress.identity.signing import (
     EVERY_ALGORITHM,
@@ -204,6 +204,26 @@ async def test_other_schemes() -> None:
     assert b"error" not in error.headers[0][1]
 
 
+@pytest.mark.parametrize(
+    "before", ["Bearer\t", "bearer,", ", Bearer ", ",\tBEARER ", "Bearer=", "Basic x, Bearer "]
+)
+@pytest.mark.parametrize("required", [True, False])
+async def test_what_some_may_read_as_a_token(before: str, required: bool) -> None:
+    """A bearer token in another form than the RFC's is none, however good, and counts as forged."""
+    given = bearer().replace("Bearer ", before)
+    error = await refusal(authenticator(), given, required=required)
+    assert isinstance(error, NotGenuine)
+    assert b'error="invalid_token"' in error.headers[0][1]
+
+
+@pytest.mark.parametrize(
+    "given", ["JWT x", "Bearers x", "X-Bearer x", 'Digest username="bearer", uri="/bearer"', ""]
+)
+async def test_what_nobody_reads_as_a_bearer_token(given: str) -> None:
+    """Other schemes are the upstream's affair, whatever they have in them."""
+    assert await caller(authenticator(), given, required=False) is None
+
+
 async def test_scheme_in_any_case() -> None:
     """The scheme's name is case-insensitive."""
     token = bearer().replace("Bearer", "bEARER ")
@@ -357,9 +377,8 @@ async def test_another_spelling_of_the_same_bytes() -> None:
     await refusal(authenticator(), f"Bearer {other}")
 
 
-async def test_concurrent_requests_share_one_check(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fifty requests with a token that is new cost one check of its signature."""
-    subject = authenticator(algorithms=["RS256"], public_keys=(RSA.pem,))
+def checks_of(subject: Authenticator, monkeypatch: pytest.MonkeyPatch) -> list[Signed]:
+    """Whatever has its signature checked from now on."""
     checked: list[Signed] = []
     checker = subject._keyring._checker
     real = checker.check
@@ -369,11 +388,48 @@ async def test_concurrent_requests_share_one_check(monkeypatch: pytest.MonkeyPat
         return real(signed, keys)
 
     monkeypatch.setattr(checker, "check", counted)
+    return checked
+
+
+async def test_concurrent_requests_share_one_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fifty requests with a token that is new cost one check of its signature."""
+    subject = authenticator(algorithms=["RS256"], public_keys=(RSA.pem,))
+    checked = checks_of(subject, monkeypatch)
     given = "Bearer " + RSA.token("RS256")
     callers = await asyncio.gather(*(caller(subject, given) for _ in range(50)))
     assert callers == [Principal("alice", "FREE")] * 50
     assert len(checked) == 1
     assert not subject._keyring._under_way
+
+
+@pytest.mark.parametrize(
+    "claims", [{"exp": NOW - 31, "aud": "a"}, {"aud": "x"}, {"nbf": NOW + 31, "aud": "a"}]
+)
+async def test_what_is_refused_is_not_verified_each_time(
+    monkeypatch: pytest.MonkeyPatch, claims: dict[str, Any]
+) -> None:
+    """A signed token that is not good costs one check a second, and gets the same words."""
+    clock = Clock()
+    subject = authenticator(clock, algorithms=["RS256"], public_keys=(RSA.pem,), audience="a")
+    given = "Bearer " + RSA.token("RS256", **claims)
+    checked = checks_of(subject, monkeypatch)
+    refusals = [await refusal(subject, given) for _ in range(5)]
+    assert len({(error.detail, error.headers, type(error)) for error in refusals}) == 1
+    assert len(checked) == 1
+    clock.now += 1
+    if "nbf" in claims:
+        assert await caller(subject, given) is not None
+    else:
+        await refusal(subject, given)
+    assert len(checked) == 2
+
+
+async def test_what_is_forged_is_checked_and_counted_each_time() -> None:
+    """Each is a guess, again and again."""
+    subject = authenticator(algorithms=["RS256"], public_keys=(RSA.pem,))
+    given = "Bearer " + RSA.token("RS256", exp=NOW - 31)[:-8] + "AAAAAAAA"
+    for _ in range(3):
+        assert isinstance(await refusal(subject, given), NotGenuine)
 
 
 async def test_a_client_that_leaves_takes_the_check_from_nobody() -> None:
