@@ -72,6 +72,20 @@ async def test_leases_do_not_run_while_redis_is_away(
     await follower.until()
 
 
+async def test_who_follows_while_redis_is_away_hears_what_others_know(
+    registry: RedisRegistry, redis: Redis, service: str
+) -> None:
+    """At once, although nothing can be read."""
+    follower = Follower(registry, service)
+    await registry.register(service, A)
+    await follower.until(A)
+    await redis.client_pause(5000)
+    await until_state(registry, "disconnected")
+    later = Follower(registry, service)
+    assert later.waiting == 1
+    await later.until(A)
+
+
 async def test_after_a_loss_of_data_those_known_have_one_ttl(
     registry: RedisRegistry, server: RedisServer, redis: Redis, service: str
 ) -> None:
