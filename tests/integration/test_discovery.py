@@ -289,3 +289,20 @@ async def test_names_are_followed(tmp_path: Path) -> None:
         server.rcode = None
         await up.healthy(lambda _, page: page["checks"]["dns"] == "answering")
         assert up.stderr.count("the 1 known ones stay") == 1
+
+
+async def test_each_name_that_is_not_found_is_told(tmp_path: Path) -> None:
+    """However many they are: readiness is where an operator looks which services they are."""
+    found_by = {"base_url": "http://gone.test", "discovery": {"type": "dns"}}
+    directory = config(tmp_path, **found_by)
+    others = [f"service-{number}" for number in range(5)]
+    services = [{"name": name, **found_by} for name in ("users", *others)]
+    (Path(directory) / "services.yaml").write_text(yaml.safe_dump(services))
+    async with DnsServer() as server:
+        nameservers = f"127.0.0.1:{server.port}"
+        async with started(
+            tmp_path, "up", "--config", directory, dns_nameservers=nameservers
+        ) as up:
+            check = (await up.health())[1]["checks"]["dns"]
+    names = check.removeprefix("failing: ").split(", ")
+    assert sorted(names) == sorted(["users", *others])
