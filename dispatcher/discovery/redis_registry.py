@@ -172,7 +172,7 @@ class RedisRegistry:
 
     async def _read_all(self) -> None:
         """Note where the news end, then read: what comes between the two is read twice."""
-        epoch, self._position = await self._run_script(self._look, "")
+        epoch, self._position = await self._look_at(self._position)
         if self._epoch not in ("", epoch):
             log.warning("the registry has lost its data: the instances known here are put back")
         self._epoch = epoch
@@ -180,19 +180,24 @@ class RedisRegistry:
 
     async def _hear(self) -> None:
         """Wait for news, or for something to be due, but not long; then read what that is."""
-        now = asyncio.get_running_loop().time()
+        now, heard = asyncio.get_running_loop().time(), self._position
         due = min(followed.due for followed in self._followed.values())
         wait = min(_LOOK_EVERY, max(0.01, due - now))
         news: Any = self._redis.xread({NEWS: self._position}, _MOST_NEWS, round(wait * 1000))
         answer = await self._within(wait + _DEADLINE, news)
         services = self._take_news(answer[0][1]) if answer else set()
-        epoch, _ = await self._run_script(self._look, "")
+        epoch, _ = await self._look_at(heard)
         if epoch != self._epoch:
             await self._read_all()
             return
         now = asyncio.get_running_loop().time()
         services |= {name for name, followed in self._followed.items() if followed.due <= now}
         await self._read_services(services)
+
+    async def _look_at(self, position: str) -> tuple[str, str]:
+        """The epoch, another one if what was heard up to there is lost; and where the news end."""
+        epoch, last = await self._run_script(self._look, "", self._epoch, position)
+        return epoch, last
 
     def _take_news(self, entries: Iterable[tuple[str, dict[str, str]]]) -> set[str]:
         """The services that they are of."""

@@ -8,7 +8,8 @@ All times are milliseconds of a clock of the leases' own. It is that of Redis, b
 while nobody can reach Redis: in that time no heartbeat arrives, and a lease must not end for that.
 Each script call notes when it was made, and followers make some each second; a gap longer than
 ``PATIENCE`` is a pause. ``epoch`` is a name for everything that is kept, from when it was ``born``;
-another one means that Redis has lost it all. Then followers put back what they know.
+another one means that Redis has lost it, or the latest of it; then followers put back what they
+know.
 """
 
 PATIENCE = 3.0  # seconds
@@ -56,10 +57,18 @@ local function tell(...)
 end
 """
 
+# ARGV: the caller's epoch, and the id of the news that it heard last. If only older ones are left,
+# data have come back as they once were (from disk, from a replica), which is a loss like any other.
 # Returns the epoch, and the id of the latest news.
 LOOK = (
     _BEGIN
     + """
+local heard = redis.call('XREVRANGE', KEYS[2], ARGV[3], '-', 'COUNT', 1)[1]
+if epoch == ARGV[2] and heard and heard[1] ~= ARGV[3] then
+  epoch = ARGV[1]
+  redis.call('HSET', KEYS[1], 'epoch', epoch, 'born', now)
+  redis.call('DEL', KEYS[2])
+end
 local last = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)
 return {epoch, last[1] and last[1][1] or '0-0'}
 """

@@ -121,6 +121,36 @@ async def test_who_starts_after_a_loss_of_data_knows_what_the_others_do(
     ]
 
 
+async def test_what_redis_has_lost_since_a_snapshot_is_put_back(
+    registry: RedisRegistry, server: RedisServer, redis: Redis, service: str
+) -> None:
+    """As after a restart from disk, or a replica that takes over: older data, of the same name."""
+    follower = Follower(registry, service)
+    again = Lease("http://again.test:80", LONG)
+    async with RedisRegistry(server.url) as elsewhere:
+        await elsewhere.register(service, A)
+        await elsewhere.remove(service, again.url)
+        await follower.until(A)
+        keys = [CLOCK, NEWS, leases_key(service)]
+        snapshot = [await bytes_of(server, key) for key in keys]
+        await elsewhere.register(service, again)
+        await elsewhere.register(service, B)
+        await follower.until(A, again, B)
+        for key, value in zip(keys, snapshot, strict=True):
+            await redis.restore(key, 0, value, replace=True)
+        newer = Lease("http://newer.test:80", LONG)
+        await elsewhere.register(service, newer)
+        await Follower(elsewhere, service).until(A, again, B, newer)
+
+
+async def bytes_of(server: RedisServer, key: str) -> bytes:
+    """A key as a snapshot has it."""
+    async with Redis.from_url(server.url, decode_responses=False) as redis:
+        dumped = await redis.dump(key)
+    assert dumped is not None
+    return dumped
+
+
 async def test_who_hears_of_a_loss_of_data_late_brings_back_nobody_who_went(
     registry: RedisRegistry, redis: Redis, service: str
 ) -> None:
