@@ -230,11 +230,9 @@ class Node:
 
 
 def _dns_state(failing: Mapping[str, bool]) -> str:
-    """Of the lookups of services' names, in few words."""
+    """Of the lookups of services' names, with all that fail."""
     names = [name for name, is_so in failing.items() if is_so]
-    if not names:
-        return "answering"
-    return f"failing: {', '.join(names[:3])}" + (", ..." if len(names) > 3 else "")
+    return f"failing: {', '.join(names)}" if names else "answering"
 
 
 def _broker(settings: Settings, listener: BrokerListener) -> Broker:

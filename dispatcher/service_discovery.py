@@ -49,6 +49,9 @@ class StaticDiscovery:
     def __init__(self, service: Service) -> None:
         self.instances: Sequence[Instance] = configured(service)
 
+    def take_over(self, before: ServiceDiscovery) -> None:
+        """All is known already."""
+
     async def __aenter__(self) -> Self:
         return self
 

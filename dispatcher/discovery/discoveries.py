@@ -24,6 +24,9 @@ class Discovery(ServiceDiscovery, Protocol):
     def failing(self) -> bool | None:
         """Whether it can't find anything out at the moment; None where that is not its own."""
 
+    def take_over(self, before: ServiceDiscovery) -> None:
+        """Serve what was known under other settings until the first is known; before it begins."""
+
     async def __aenter__(self) -> Self:
         """Begin to follow what happens."""
 
@@ -78,6 +81,8 @@ class Discoveries:
             for name in services
             if name not in self._kept or self._kept[name][0] != settings[name]
         }
+        for name in new.keys() & self._kept.keys():
+            new[name].take_over(self[name])
         async with AsyncExitStack() as stack:
             for each in new.values():
                 await stack.enter_async_context(each)

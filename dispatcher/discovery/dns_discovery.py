@@ -14,7 +14,7 @@ from config.models import Service
 from dispatcher.discovery.changes import described
 from dispatcher.discovery.dns_lookup import Endpoint, Found, LookupFailed
 from dispatcher.discovery.listener import DiscoveryListener
-from dispatcher.service_discovery import Instance
+from dispatcher.service_discovery import Instance, ServiceDiscovery
 from dispatcher.upstream import Address
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ class Lookup(Protocol):
 
 
 class DnsDiscovery:
-    """Follows one name; an async context manager.
+    """Follows one name; an async context manager. ``endpoints`` are those that it had last.
 
     ``jitter`` gives numbers from 0 to 1, so that dispatchers do not all ask at the same time.
     """
@@ -50,10 +50,11 @@ class DnsDiscovery:
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self.instances: Sequence[Instance] = ()
+        self.endpoints: Sequence[Endpoint] = ()
         self._service = service.name
         base = service.base_url
         self._base = Address.parse(str(base)) if base else Address("http", "", 80)
-        self._name = service.discovery.name or self._base.host
+        self.name = service.discovery.name or self._base.host
         self._record = service.discovery.record
         self._lookup = lookup
         self._listener = listener
@@ -62,6 +63,15 @@ class DnsDiscovery:
         self._failures = 0
         self._told = ""  # the reason that the log has
         self._tried = asyncio.Event()
+
+    def take_over(self, before: ServiceDiscovery) -> None:
+        """Until DNS answers, the addresses of the same name serve as they are to be called now.
+
+        Another name, or none, may lead elsewhere: then instances stay as they were called before.
+        """
+        if isinstance(before, DnsDiscovery) and before.name == self.name:
+            self.endpoints = before.endpoints
+        self.instances = self._instances()[:MOST_INSTANCES] or before.instances
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self._follow())
@@ -89,7 +99,7 @@ class DnsDiscovery:
     async def _refresh(self) -> float:
         """Look it up; how many seconds to wait before the next time."""
         try:
-            found = await self._lookup.find(self._name, self._record)
+            found = await self._lookup.find(self.name, self._record)
         except LookupFailed as error:
             self._failed(error.reason, str(error))
         except Exception as error:  # a fault of the library's must not end discovery
@@ -118,16 +128,21 @@ class DnsDiscovery:
         if self._failures:
             log.warning("DNS has instances of %s again", self._service)
         self._failures, self._told = 0, ""
-        by_name = {each.name: each for each in map(self._instance, found.endpoints)}
-        names = sorted(by_name)  # answers come in turning order
-        instances = tuple(by_name[name] for name in names[:MOST_INSTANCES])
+        self.endpoints = found.endpoints
+        all_found = self._instances()
+        instances = all_found[:MOST_INSTANCES]
         if instances == self.instances:
             return
         changes = described(self.instances, instances)
         self.instances = instances
-        log.info("DNS has %d instances of %s; %s", len(names), self._service, changes)
-        if len(names) > MOST_INSTANCES:
+        log.info("DNS has %d instances of %s; %s", len(all_found), self._service, changes)
+        if len(all_found) > MOST_INSTANCES:
             log.warning("only %d instances of %s are used", MOST_INSTANCES, self._service)
+
+    def _instances(self) -> tuple[Instance, ...]:
+        """In one order, as answers come in turning order."""
+        by_name = {each.name: each for each in map(self._instance, self.endpoints)}
+        return tuple(by_name[name] for name in sorted(by_name))
 
     def _instance(self, endpoint: Endpoint) -> Instance:
         """At that IP address; Host and certificate are of ``base_url``, or of the SRV target."""

@@ -1,4 +1,4 @@
-"""What a follower of the registry knows of one service, and how long it may rely on that."""
+"""What followers of the registry know of one service."""
 
 import asyncio
 from collections.abc import Mapping
@@ -22,41 +22,40 @@ class Reading:
 
 @dataclass(eq=False, slots=True)
 class Followed:
-    """The leases of a service; times are seconds of the event loop.
-
-    When the registry has lost its data, those known before are relied on for one more TTL, in which
-    their heartbeats must bring them back.
-    """
+    """The leases of a service, and who is told of them; times are seconds of the event loop."""
 
     service: str
-    on_leases: OnLeases
     tried: asyncio.Event = field(default_factory=asyncio.Event)
     due: float = 0.0  # when to read again
+    leases: Mapping[str, Lease] = field(default_factory=dict)  # those read last
     _epoch: str = ""
-    _leases: dict[str, Lease] = field(default_factory=dict)
-    _missed: dict[str, float] = field(default_factory=dict)  # until when to rely on them
+    _followers: list[OnLeases] = field(default_factory=list)
+
+    def join(self, on_leases: OnLeases) -> None:
+        """Tell one more: what is known at once, whether the registry can be read now or not."""
+        self._followers.append(on_leases)
+        if self._epoch:
+            on_leases(self._in_order())
+
+    def leave(self, on_leases: OnLeases) -> bool:
+        """Tell one less; whether anybody is left."""
+        self._followers.remove(on_leases)
+        return bool(self._followers)
+
+    def outlives(self, reading: Reading) -> bool:
+        """Whether the registry has lost its data since what is known here was read."""
+        return bool(self._epoch) and self._epoch != reading.epoch
 
     def take(self, reading: Reading, now: float) -> None:
         """Go over to what has been read just now."""
-        if self._epoch and self._epoch != reading.epoch:
-            self._missed |= {url: now + lease.ttl for url, lease in self._leases.items()}
-        self._epoch = reading.epoch
-        self._missed = {
-            url: until
-            for url, until in self._missed.items()
-            if url not in reading.leases and until > now
-        }
-        ends = [*reading.left.values(), *(until - now for until in self._missed.values())]
-        self.due = now + max(_SOON, min(ends, default=_REGULARLY), 0.0)
-        self.due = min(self.due, now + _REGULARLY)
-        self._tell({**{url: self._leases[url] for url in self._missed}, **reading.leases})
-
-    def removed(self, url: str) -> None:
-        """Somebody has let an instance go: it is not missed."""
-        self._missed.pop(url, None)
-
-    def _tell(self, leases: dict[str, Lease]) -> None:
-        first, self._leases, before = not self.tried.is_set(), leases, self._leases
+        first, before = not self._epoch, self.leases
+        self._epoch, self.leases = reading.epoch, reading.leases
+        end = min(reading.left.values(), default=_REGULARLY)
+        self.due = now + min(max(_SOON, end), _REGULARLY)
         self.tried.set()
-        if first or leases != before:
-            self.on_leases([leases[url] for url in sorted(leases)])
+        if first or self.leases != before:
+            for on_leases in self._followers:
+                on_leases(self._in_order())
+
+    def _in_order(self) -> list[Lease]:
+        return [self.leases[url] for url in sorted(self.leases)]

@@ -37,6 +37,7 @@ from dispatcher.discovery.registry_scripts import (
     READ,
     REGISTER,
     REMOVE,
+    RESTORE,
     leases_key,
 )
 
@@ -74,11 +75,11 @@ class RedisRegistry:
             retry=Retry(NoBackoff(), 0),
             max_connections=_MOST_CONNECTIONS,
         )
-        scripts = map(self._redis.register_script, (LOOK, READ, REGISTER, REMOVE))
-        self._look, self._read, self._register, self._remove = scripts
+        scripts = map(self._redis.register_script, (LOOK, READ, REGISTER, REMOVE, RESTORE))
+        self._look, self._read, self._register, self._remove, self._restore = scripts
         self._listener = listener or DiscoveryListener()
         self._jitter = jitter
-        self._followed: set[Followed] = set()
+        self._followed: dict[str, Followed] = {}
         self._wanted = asyncio.Event()
         self._reading = asyncio.Lock()  # an older reading must not follow a newer one
         self._epoch = ""
@@ -128,7 +129,6 @@ class RedisRegistry:
     async def remove(self, service: str, url: str) -> bool:
         """Let an instance go; see Registry."""
         removed = await self._run_script(self._remove, service, service, url)
-        self._forget(service, url)
         await self._read_again([service])
         return bool(removed)
 
@@ -139,10 +139,14 @@ class RedisRegistry:
 
     def follow(self, service: str, on_leases: OnLeases) -> Following:
         """Tell all leases; see Registry."""
-        followed = Followed(service, on_leases)
-        self._followed.add(followed)
+        followed = self._followed.setdefault(service, Followed(service))
+        followed.join(on_leases)
         self._wanted.set()
-        return Following(followed.tried, partial(self._followed.discard, followed))
+        return Following(followed.tried, partial(self._leave, followed, on_leases))
+
+    def _leave(self, followed: Followed, on_leases: OnLeases) -> None:
+        if not followed.leave(on_leases):
+            del self._followed[followed.service]
 
     # --- the task -------------------------------------------------------------------------------
 
@@ -168,24 +172,32 @@ class RedisRegistry:
 
     async def _read_all(self) -> None:
         """Note where the news end, then read: what comes between the two is read twice."""
-        self._epoch, self._position = await self._run_script(self._look, "")
-        await self._read_services({followed.service for followed in self._followed})
+        epoch, self._position = await self._look_at(self._position)
+        if self._epoch not in ("", epoch):
+            log.warning("the registry has lost its data: the instances known here are put back")
+        self._epoch = epoch
+        await self._read_services(list(self._followed))
 
     async def _hear(self) -> None:
         """Wait for news, or for something to be due, but not long; then read what that is."""
-        now = asyncio.get_running_loop().time()
-        due = min(followed.due for followed in self._followed)
+        now, heard = asyncio.get_running_loop().time(), self._position
+        due = min(followed.due for followed in self._followed.values())
         wait = min(_LOOK_EVERY, max(0.01, due - now))
         news: Any = self._redis.xread({NEWS: self._position}, _MOST_NEWS, round(wait * 1000))
         answer = await self._within(wait + _DEADLINE, news)
         services = self._take_news(answer[0][1]) if answer else set()
-        epoch, _ = await self._run_script(self._look, "")
+        epoch, _ = await self._look_at(heard)
         if epoch != self._epoch:
             await self._read_all()
             return
         now = asyncio.get_running_loop().time()
-        services |= {followed.service for followed in self._followed if followed.due <= now}
+        services |= {name for name, followed in self._followed.items() if followed.due <= now}
         await self._read_services(services)
+
+    async def _look_at(self, position: str) -> tuple[str, str]:
+        """The epoch, another one if what was heard up to there is lost; and where the news end."""
+        epoch, last = await self._run_script(self._look, "", self._epoch, position)
+        return epoch, last
 
     def _take_news(self, entries: Iterable[tuple[str, dict[str, str]]]) -> set[str]:
         """The services that they are of."""
@@ -193,17 +205,10 @@ class RedisRegistry:
         for position, entry in entries:
             self._position = position
             service = entry.get("service", "")
-            if any(followed.service == service for followed in self._followed):
+            if service in self._followed:
                 self._listener.pushed(service)
                 services.add(service)
-                if "removed" in entry:
-                    self._forget(service, entry["removed"])
         return services
-
-    def _forget(self, service: str, url: str) -> None:
-        for followed in self._followed:
-            if followed.service == service:
-                followed.removed(url)
 
     def _found(self) -> None:
         self._connected = True
@@ -214,7 +219,7 @@ class RedisRegistry:
 
     def _lost(self, reason: str) -> None:
         self._connected = False
-        for followed in self._followed:
+        for followed in self._followed.values():
             followed.tried.set()
         if not self._told_away:
             self._told_away = True
@@ -230,24 +235,23 @@ class RedisRegistry:
     async def _read_services(self, services: Iterable[str]) -> None:
         for service in services:
             async with self._reading:
-                followers = [each for each in self._followed if each.service == service]
-                if followers:
+                followed = self._followed.get(service)
+                if followed is not None:
                     reading = await self._reading_of(service)
-                    now = asyncio.get_running_loop().time()
-                    for followed in followers:
-                        followed.take(reading, now)
+                    if followed.outlives(reading):
+                        reading = await self._put_back(followed)
+                    followed.take(reading, asyncio.get_running_loop().time())
+
+    async def _put_back(self, followed: Followed) -> Reading:
+        """Let everybody know what was lost: whoever starts now has nothing to remember."""
+        lost: list[str | float] = []
+        for url, lease in followed.leases.items():
+            lost += [url, round(lease.ttl * 1000), msgspec.json.encode(lease).decode()]
+        service = followed.service
+        return _reading(service, await self._run_script(self._restore, service, service, *lost))
 
     async def _reading_of(self, service: str) -> Reading:
-        epoch, entries = await self._run_script(self._read, service)
-        leases, left = {}, {}
-        for url, milliseconds, text in entries:
-            try:
-                leases[url] = msgspec.json.decode(text, type=Lease)
-            except msgspec.DecodeError:
-                log.warning("an entry of %s in the registry can't be read", service)
-            else:
-                left[url] = milliseconds / 1000
-        return Reading(epoch, leases, left)
+        return _reading(service, await self._run_script(self._read, service))
 
     async def _run_script(
         self, script: Callable[..., Any], service: str, *arguments: str | float
@@ -264,3 +268,17 @@ class RedisRegistry:
             raise RegistryUnavailable("no answer in time") from error
         except (RedisError, OSError) as error:
             raise RegistryUnavailable(str(error)) from error
+
+
+def _reading(service: str, answer: tuple[str, Sequence[tuple[str, int, str]]]) -> Reading:
+    """From what READ returns."""
+    epoch, entries = answer
+    leases, left = {}, {}
+    for url, milliseconds, text in entries:
+        try:
+            leases[url] = msgspec.json.decode(text, type=Lease)
+        except msgspec.DecodeError:
+            log.warning("an entry of %s in the registry can't be read", service)
+        else:
+            left[url] = milliseconds / 1000
+    return Reading(epoch, leases, left)

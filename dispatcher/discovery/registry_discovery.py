@@ -9,7 +9,7 @@ from config.models import Service
 from dispatcher.discovery.changes import described
 from dispatcher.discovery.registration import Lease, may_be_called
 from dispatcher.discovery.registry import Registry
-from dispatcher.service_discovery import Instance, configured, instance_at
+from dispatcher.service_discovery import Instance, ServiceDiscovery, configured, instance_at
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +25,11 @@ class RegistryDiscovery:
         self._service = service.name
         self._allow = service.discovery.allow
         self._registry = registry
+
+    def take_over(self, before: ServiceDiscovery) -> None:
+        """Where none are configured, those of before serve until the registry has been read."""
+        if not self._configured:
+            self.instances = before.instances
 
     async def __aenter__(self) -> Self:
         self._following = self._registry.follow(self._service, self._on_leases)

@@ -7,8 +7,9 @@ noted the stream's end misses nothing.
 All times are milliseconds of a clock of the leases' own. It is that of Redis, but stands still
 while nobody can reach Redis: in that time no heartbeat arrives, and a lease must not end for that.
 Each script call notes when it was made, and followers make some each second; a gap longer than
-``PATIENCE`` is a pause. ``epoch`` is a name for everything that is kept; another one means that
-Redis has lost it all.
+``PATIENCE`` is a pause. ``epoch`` is a name for everything that is kept, from when it was ``born``;
+another one means that Redis has lost it, or the latest of it; then followers put back what they
+know.
 """
 
 PATIENCE = 3.0  # seconds
@@ -27,16 +28,18 @@ def leases_key(service: str) -> str:
 _BEGIN = f"""
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local clock = redis.call('HMGET', KEYS[1], 'epoch', 'seen', 'paused')
-local epoch, seen, paused = clock[1], tonumber(clock[2]), tonumber(clock[3])
-if not epoch then epoch, seen, paused = ARGV[1], now, 0 end
+local clock = redis.call('HMGET', KEYS[1], 'epoch', 'born', 'seen', 'paused')
+local epoch, born = clock[1], tonumber(clock[2])
+local seen, paused = tonumber(clock[3]), tonumber(clock[4])
+if not epoch then epoch, born, seen, paused = ARGV[1], now, now, 0 end
 if now < seen or now - seen > {PATIENCE * 1000:.0f} then paused = paused + now - seen end
-redis.call('HSET', KEYS[1], 'epoch', epoch, 'seen', now, 'paused', paused)
+redis.call('HSET', KEYS[1], 'epoch', epoch, 'born', born, 'seen', now, 'paused', paused)
 now = now - paused
 local function lease(value)
   local ends, text = string.match(value, '^(%d+) (.*)$')
   return tonumber(ends), text
 end
+local function keep(ends, text) return string.format('%.0f ', ends) .. text end
 local function living()
   local all, found = redis.call('HGETALL', KEYS[3]), {{}}
   for i = 1, #all, 2 do
@@ -54,10 +57,18 @@ local function tell(...)
 end
 """
 
+# ARGV: the caller's epoch, and the id of the news that it heard last. If only older ones are left,
+# data have come back as they once were (from disk, from a replica), which is a loss like any other.
 # Returns the epoch, and the id of the latest news.
 LOOK = (
     _BEGIN
     + """
+local heard = redis.call('XREVRANGE', KEYS[2], ARGV[3], '-', 'COUNT', 1)[1]
+if epoch == ARGV[2] and heard and heard[1] ~= ARGV[3] then
+  epoch = ARGV[1]
+  redis.call('HSET', KEYS[1], 'epoch', epoch, 'born', now)
+  redis.call('DEL', KEYS[2])
+end
 local last = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)
 return {epoch, last[1] and last[1][1] or '0-0'}
 """
@@ -80,18 +91,41 @@ if not before and redis.call('HLEN', KEYS[3]) >= tonumber(ARGV[6])
     and #living() >= tonumber(ARGV[6]) then
   return -1
 end
-redis.call('HSET', KEYS[3], url, string.format('%.0f ', ends) .. ARGV[5])
+redis.call('HSET', KEYS[3], url, keep(ends, ARGV[5]))
 if new or text ~= ARGV[5] then tell('service', ARGV[2]) end
 return new and 1 or 0
 """
 )
 
 # ARGV: service, URL. Returns how many there were. Told even where there was none: after a loss of
-# data some may be relied on that are not here.
+# data it may still be put back.
 REMOVE = (
     _BEGIN
     + """
 tell('service', ARGV[2], 'removed', ARGV[3])
 return redis.call('HDEL', KEYS[3], ARGV[3])
+"""
+)
+
+# ARGV: service; for each lease that was known before the loss: URL, TTL in milliseconds, JSON. Each
+# has one TTL from the loss on, however late it is put back; who has said something since, or was
+# removed, is left as it is. There is room for more than the most: none must go for a newcomer.
+# Returns what READ does.
+RESTORE = (
+    _BEGIN
+    + """
+local removed, restored = {}, 0
+for _, entry in ipairs(redis.call('XRANGE', KEYS[2], '-', '+')) do
+  local news = entry[2]
+  if news[2] == ARGV[2] and news[3] == 'removed' then removed[news[4]] = true end
+end
+for i = 3, #ARGV, 3 do
+  local url, ends = ARGV[i], born + ARGV[i + 1]
+  if ends > now and not removed[url] then
+    restored = restored + redis.call('HSETNX', KEYS[3], url, keep(ends, ARGV[i + 2]))
+  end
+end
+if restored > 0 then tell('service', ARGV[2]) end
+return {epoch, living()}
 """
 )

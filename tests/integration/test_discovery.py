@@ -176,12 +176,35 @@ async def test_redis_dies_and_comes_back_empty(
         for role in dispatchers:
             await role.healthy(lambda _, page: page["checks"]["registry"] == "connected")
             assert sorted(await instances(role)) == sorted([a.url, b.url])
-        assert await operate(ingress, "POST", a.url, ttl=600) == 201
+        assert await operate(ingress, "POST", a.url, ttl=600) == 200  # it is there again
         await until_known(dispatchers, a.url)
         assert {(await call(ingress.public))[0] for _ in range(20)} == {200}
         for role in dispatchers:
             assert role.stderr.count("the registry is away") == 1
             assert role.stderr.count("the registry is back") == 1
+
+
+async def test_a_dispatcher_starts_after_redis_has_lost_its_data(
+    tmp_path: Path, amqp_url: str, private_redis: Callable[[], RedisServer]
+) -> None:
+    """It knows what the others have put back, although nobody has reported again."""
+    redis = private_redis()
+    async with (
+        fleet(tmp_path, amqp_url, redis.url) as (ingress, dispatchers),
+        Place("a") as a,
+    ):
+        await operate(ingress, "POST", a.url, ttl=600)
+        await until_known(dispatchers, a.url)
+        redis.kill()
+        redis.start()
+        await until_known([ingress], a.url)
+        arguments = ("--config", str(tmp_path / "config"))
+        settings = {"amqp_url": amqp_url, "redis_url": redis.url}
+        async with launched(tmp_path, "dispatcher", *arguments, **settings) as newcomer:
+            await newcomer.ready()
+            assert await instances(newcomer) == [a.url]
+        for role in dispatchers:
+            assert role.stderr.count("the registry has lost its data") == 1
 
 
 async def test_several_processes_of_a_dispatcher(
@@ -266,3 +289,20 @@ async def test_names_are_followed(tmp_path: Path) -> None:
         server.rcode = None
         await up.healthy(lambda _, page: page["checks"]["dns"] == "answering")
         assert up.stderr.count("the 1 known ones stay") == 1
+
+
+async def test_each_name_that_is_not_found_is_told(tmp_path: Path) -> None:
+    """However many they are: readiness is where an operator looks which services they are."""
+    found_by = {"base_url": "http://gone.test", "discovery": {"type": "dns"}}
+    directory = config(tmp_path, **found_by)
+    others = [f"service-{number}" for number in range(5)]
+    services = [{"name": name, **found_by} for name in ("users", *others)]
+    (Path(directory) / "services.yaml").write_text(yaml.safe_dump(services))
+    async with DnsServer() as server:
+        nameservers = f"127.0.0.1:{server.port}"
+        async with started(
+            tmp_path, "up", "--config", directory, dns_nameservers=nameservers
+        ) as up:
+            check = (await up.health())[1]["checks"]["dns"]
+    names = check.removeprefix("failing: ").split(", ")
+    assert sorted(names) == sorted(["users", *others])

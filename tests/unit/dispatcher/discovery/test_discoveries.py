@@ -29,6 +29,20 @@ async def test_those_whose_settings_stay_live_on() -> None:
         assert [each.name for each in first.instances] == ["http://users.test:8080"]
 
 
+async def test_what_is_known_stays_until_more_is() -> None:
+    """A change of the settings while DNS finds nothing takes nothing away."""
+    async with DnsServer() as server, EmbeddedRegistry() as registry:
+        server.zone["users.test.", "A"] = ["10.0.0.1"]
+        async with Discoveries(registry, server.nameservers) as discoveries:
+            await discoveries.use({"users": service(discovery=DNS)})
+            del server.zone["users.test.", "A"]
+            await discoveries.use({"users": service(discovery={**DNS, "record": "A"})})
+            assert discoveries.failing == {"users": True}
+            assert [each.name for each in discoveries["users"].instances] == [
+                "http://10.0.0.1:8080"
+            ]
+
+
 async def test_instances_are_counted_while_a_service_is_there() -> None:
     """A service that is gone has no figure."""
     page = CollectorRegistry()

@@ -10,7 +10,7 @@ import pytest
 from dispatcher.discovery.dns_discovery import MOST_INSTANCES, DnsDiscovery
 from dispatcher.discovery.dns_lookup import Endpoint, Found, LookupFailed
 from dispatcher.discovery.listener import DiscoveryListener
-from dispatcher.service_discovery import Instance
+from dispatcher.service_discovery import Instance, StaticDiscovery
 from dispatcher.upstream import Address
 from tests.unit.dispatcher.doubles import service, settled
 
@@ -55,10 +55,14 @@ def found(*ips: str, ttl: float = 30) -> Found:
     return Found([Endpoint(ip) for ip in ips], ttl)
 
 
+def of(bench: Bench, **changes: Any) -> DnsDiscovery:
+    found_by = service(**{"discovery": DNS, **changes})
+    return DnsDiscovery(found_by, bench, bench, sleep=bench.sleep, jitter=lambda: 0)
+
+
 @asynccontextmanager
 async def following(bench: Bench, **changes: Any) -> AsyncIterator[DnsDiscovery]:
-    of = service(**{"discovery": DNS, **changes})
-    async with DnsDiscovery(of, bench, bench, sleep=bench.sleep, jitter=lambda: 0) as discovery:
+    async with of(bench, **changes) as discovery:
         await discovery.tried()
         await settled()
         yield discovery
@@ -134,6 +138,34 @@ async def test_pauses_after_failures_grow() -> None:
     async with following(bench):
         await bench.next(*[NXDOMAIN] * 7, found("10.0.0.1"), NXDOMAIN)
     assert bench.slept == [0.5, 1, 2, 4, 8, 15, 15, 15, 30, 0.5]
+
+
+async def test_other_settings_of_the_same_name_hold_for_the_addresses_that_are_known() -> None:
+    """At once, if need be without DNS; what it says later takes their place."""
+    async with following(Bench(found("10.0.0.1", "10.0.0.2"))) as before:
+        bench = Bench(NXDOMAIN)
+        after = of(bench, base_url="https://users.test:8443/v2", discovery={**DNS, "record": "A"})
+        after.take_over(before)
+        address = Address("https", "users.test", 8443, "/v2", "10.0.0.1")
+        assert after.instances[0] == Instance("https://10.0.0.1:8443/v2", address)
+        async with after:
+            await settled()
+            assert names(after) == ["https://10.0.0.1:8443/v2", "https://10.0.0.2:8443/v2"]
+            await bench.next(found("10.0.0.3"))
+            assert names(after) == ["https://10.0.0.3:8443/v2"]
+
+
+async def test_instances_stay_as_they_were_until_another_name_is_found() -> None:
+    """Wherever they were from, and through another change of the settings meanwhile."""
+    static = StaticDiscovery(service(base_url="http://old.test/v1"))
+    first, second = (of(Bench(), base_url=f"http://new.test/{path}") for path in ("v1", "v2"))
+    first.take_over(static)
+    second.take_over(first)
+    assert second.instances == first.instances == static.instances
+    async with following(Bench(found("10.0.0.1"))) as before:
+        elsewhere = of(Bench(), base_url="http://elsewhere.test/v2")
+        elsewhere.take_over(before)
+        assert elsewhere.instances == before.instances
 
 
 async def test_a_bounded_number_is_used(caplog: pytest.LogCaptureFixture) -> None:

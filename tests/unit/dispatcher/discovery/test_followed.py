@@ -1,4 +1,4 @@
-"""How long a follower relies on what it has read."""
+"""What is known of a service, who is told, and when it is read again."""
 
 from collections.abc import Sequence
 
@@ -11,9 +11,10 @@ A, B = Lease("http://a", 30.0), Lease("http://b", 60.0)
 class Told:
     """A follower, and what it has been told of."""
 
-    def __init__(self) -> None:
+    def __init__(self, followed: Followed | None = None) -> None:
         self.news: list[list[str]] = []
-        self.followed = Followed("users", self.hear)
+        self.followed = followed or Followed("users")
+        self.followed.join(self.hear)
 
     def hear(self, leases: Sequence[Lease]) -> None:
         self.news.append([lease.url for lease in leases])
@@ -43,25 +44,32 @@ def test_it_is_read_again_when_the_first_lease_may_have_ended() -> None:
     assert told.followed.due == 130.0
 
 
-def test_a_loss_of_data_takes_nobody_away_at_once() -> None:
-    """Each that was known has one TTL to report again; who does not is gone then."""
-    told = Told()
-    told.take(A, B)
-    told.take(epoch="e2", now=100.0)
-    assert told.news[-1] == ["http://a", "http://b"]
-    assert told.followed.due == 130.0
-    told.take(B, epoch="e2", now=110.0)
-    told.take(B, epoch="e2", now=131.0)
-    assert told.news == [["http://a", "http://b"], ["http://b"]]
-    told.take(epoch="e2", now=132.0)
-    assert told.news[-1] == []
+def test_who_comes_later_hears_what_is_known() -> None:
+    """At once; of a service that was never read, nothing, as that is not the same as nobody."""
+    first = Told()
+    early = Told(first.followed)
+    assert early.news == []
+    first.take()
+    first.take(A)
+    assert early.news == first.news == [[], ["http://a"]]
+    assert Told(first.followed).news == [["http://a"]]
 
 
-def test_who_is_removed_is_not_missed() -> None:
-    """Even if the registry had lost it."""
-    told = Told()
-    told.take(A, B)
-    told.take(epoch="e2", now=1.0)
-    told.followed.removed(A.url)
-    told.take(epoch="e2", now=2.0)
-    assert told.news[-1] == ["http://b"]
+def test_who_has_left_is_told_nothing() -> None:
+    """The others still are; the last one to leave is noticed."""
+    gone = Told()
+    stays = Told(gone.followed)
+    assert gone.followed.leave(gone.hear)
+    stays.take(A)
+    assert (gone.news, stays.news) == ([], [["http://a"]])
+    assert not gone.followed.leave(stays.hear)
+
+
+def test_a_loss_of_data_is_noticed() -> None:
+    """By another epoch; who has read nothing yet has lost nothing."""
+    told, empty = Told(), Reading("e2", {}, {})
+    assert not told.followed.outlives(empty)
+    told.take(A, epoch="e1")
+    assert told.followed.outlives(empty)
+    told.take(epoch="e2")
+    assert not told.followed.outlives(empty)

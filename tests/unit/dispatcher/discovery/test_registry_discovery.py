@@ -5,7 +5,7 @@ import pytest
 from dispatcher.discovery.embedded_registry import EmbeddedRegistry
 from dispatcher.discovery.registration import Lease
 from dispatcher.discovery.registry_discovery import RegistryDiscovery
-from dispatcher.service_discovery import Instance
+from dispatcher.service_discovery import Instance, StaticDiscovery
 from dispatcher.upstream import Address
 from tests.unit.dispatcher.doubles import service
 
@@ -38,6 +38,18 @@ async def test_the_configured_serve_while_none_is_registered() -> None:
         await registry.remove("users", "http://a.test")
         names.append([each.name for each in discovery.instances])
     assert names == [["http://users.test:8080"], ["http://a.test"], ["http://users.test:8080"]]
+
+
+def test_until_it_is_read_those_of_before_serve() -> None:
+    """Unless the configuration names some, which hold at once."""
+    before = StaticDiscovery(service(base_url="http://before.test"))
+    names = []
+    for base_url in (None, "http://now.test"):
+        of = service(base_url=base_url, discovery=REGISTRY)
+        discovery = RegistryDiscovery(of, EmbeddedRegistry())
+        discovery.take_over(before)
+        names.append([each.name for each in discovery.instances])
+    assert names == [["http://before.test"], ["http://now.test"]]
 
 
 async def test_what_is_not_allowed_is_left_out(caplog: pytest.LogCaptureFixture) -> None:
