@@ -6,7 +6,7 @@ import re
 from broker.messages import Headers
 from broker.problems import ProblemType
 from config.models import RequestValidation, Route
-from config.schemas import Schema, compile_schema
+from config.schemas import Schema
 from ingress.parameters import Parameters, Unreadable, folded, header_pairs, query_pairs
 from ingress.problems import FieldError, Refused
 from ingress.request import Request
@@ -85,7 +85,7 @@ class Validator:
 
 class _QueryCheck(SchemaCheck):
     def __init__(self, schema: Schema) -> None:
-        super().__init__("query", compile_schema(schema))
+        super().__init__("query", schema)
         self._parameters = Parameters(schema)
 
     def errors_in(self, query: str) -> list[FieldError]:
@@ -98,7 +98,7 @@ class _QueryCheck(SchemaCheck):
 
 class _HeadersCheck(SchemaCheck):
     def __init__(self, schema: Schema) -> None:
-        super().__init__("header", compile_schema(schema))
+        super().__init__("header", schema)
         self._parameters = Parameters(schema, folded)
 
     def errors_in(self, headers: Headers) -> list[FieldError]:
@@ -107,7 +107,7 @@ class _HeadersCheck(SchemaCheck):
 
 class _BodyCheck(SchemaCheck):
     def __init__(self, schema: Schema) -> None:
-        super().__init__("body", compile_schema(schema))
+        super().__init__("body", schema)
         self._work = work_of(schema)
         self._most_values = MOST_WORK // max(1, self._work.most)  # whatever they are
 
