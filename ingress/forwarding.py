@@ -46,8 +46,9 @@ _FROM_TRUSTED_PROXY = {
     b"authorization": _Rule.ONCE,
 }
 _FROM_ANYBODY = _FROM_TRUSTED_PROXY | dict.fromkeys(_ORIGIN + _ORIGIN_HINTS, _Rule.DROP)
-# What no Connection field takes away: the gateway vouches for it, or a trace relies on it.
-_STAYS = frozenset((b"via", b"traceparent", b"tracestate", *_ORIGIN_HINTS))
+# What no Connection field takes away: the gateway vouches for it, a trace relies on it, or it is
+# why the gateway may send a request twice.
+_STAYS = frozenset((b"via", b"traceparent", b"tracestate", b"idempotency-key", *_ORIGIN_HINTS))
 _ABOUT_THE_CONNECTION = frozenset((b"keep-alive", b"close", b""))
 
 # Folds case, and `_` and its like to `-`: servers that hand fields on as variables do the same, so

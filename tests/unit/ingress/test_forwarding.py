@@ -94,10 +94,10 @@ def test_connection_removes_nothing_of_ours(option: bytes) -> None:
     assert len(values(headers, option)) == 1
 
 
-def test_connection_does_not_cut_a_trace() -> None:
-    """Trace context passes whatever Connection says."""
-    headers = forwarded((b"Connection", b"traceparent"), (b"traceparent", b"00-1-2-01"))
-    assert values(headers, b"traceparent") == [b"00-1-2-01"]
+@pytest.mark.parametrize("name", [b"traceparent", b"Idempotency-Key"])
+def test_connection_does_not_cut_what_is_relied_on(name: bytes) -> None:
+    """Trace context passes whatever Connection says, and so does what allows to send twice."""
+    assert values(forwarded((b"Connection", name), (name, b"1")), name) == [b"1"]
 
 
 def test_identity() -> None:
