@@ -7,6 +7,7 @@ from broker.messages import Headers
 from broker.problems import ProblemType
 from config.models import RequestValidation, Route
 from config.schemas import Schema
+from ingress.forwarding import FOLD
 from ingress.parameters import Parameters, Unreadable, folded, header_pairs, query_pairs
 from ingress.problems import FieldError, Refused
 from ingress.schema_errors import MOST_ERRORS, SchemaCheck, pointer
@@ -165,11 +166,11 @@ def _unsupported(headers: Headers) -> Refused | None:
 
 
 def _described(headers: Headers) -> tuple[list[bytes], list[bytes]]:
-    """All values of Content-Type, and of Content-Encoding."""
+    """All values of Content-Type, and of Content-Encoding, or of what servers take for them."""
     kinds, codings = [], []
     for name, value in headers:
-        if name[:8].lower() == b"content-":
-            match name.lower():
+        if name[:7].lower() == b"content":
+            match name.translate(FOLD):
                 case b"content-type":
                     kinds.append(value)
                 case b"content-encoding":
