@@ -12,7 +12,7 @@ from config.schemas import Schema
 from ingress.schema_walk import Applicators
 from ingress.strict_json import Numbers
 
-MOST_WORK = 40_000_000  # nanoseconds; a body of the worst kind takes up to twice what is counted
+MOST_WORK = 30_000_000  # nanoseconds; a body of the worst kind takes up to twice what is counted
 
 
 class Work(NamedTuple):
