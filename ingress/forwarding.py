@@ -37,8 +37,12 @@ _SET_HERE = (b"x-user-id", b"x-user-tier", b"x-user-roles", b"x-request-id")
 _ORIGIN = (b"forwarded", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host")
 _ORIGIN_HINTS = (
     *(b"x-forwarded-port", b"x-forwarded-prefix", b"x-forwarded-server", b"x-forwarded-ssl"),
-    b"x-real-ip",
+    *(b"x-real-ip", b"x-client-ip", b"x-cluster-client-ip", b"client-ip", b"true-client-ip"),
+    *(b"cf-connecting-ip", b"x-envoy-external-address", b"x-original-forwarded-for"),
+    *(b"x-original-url", b"x-original-uri", b"x-original-host", b"x-original-method"),
+    *(b"x-rewrite-url", b"x-url-scheme", b"front-end-https"),
 )
+_FORWARDED = b"x-forwarded"
 
 _FROM_TRUSTED_PROXY = {
     **dict.fromkeys(_HOP_BY_HOP + _SET_BY_THE_CALLER + _SET_HERE, _Rule.DROP),
@@ -46,8 +50,9 @@ _FROM_TRUSTED_PROXY = {
     b"authorization": _Rule.ONCE,
 }
 _FROM_ANYBODY = _FROM_TRUSTED_PROXY | dict.fromkeys(_ORIGIN + _ORIGIN_HINTS, _Rule.DROP)
-# What no Connection field takes away: the gateway vouches for it, or a trace relies on it.
-_STAYS = frozenset((b"via", b"traceparent", b"tracestate", *_ORIGIN_HINTS))
+# What no Connection field takes away: the gateway vouches for it, a trace relies on it, or it is
+# why the gateway may send a request twice.
+_STAYS = frozenset((b"via", b"traceparent", b"tracestate", b"idempotency-key", *_ORIGIN_HINTS))
 _ABOUT_THE_CONNECTION = frozenset((b"keep-alive", b"close", b""))
 
 # Folds case, and `_` and its like to `-`: servers that hand fields on as variables do the same, so
@@ -79,7 +84,7 @@ class Forwarding:
         host = request.headers.get("Host") or ""
         origin = self._origins.of(request.peer, request.scheme, host)
         rules = self._from_trusted_proxy if origin.trusted else self._from_anybody
-        kept, aside = _sort(request.raw_headers, rules)
+        kept, aside = _sort(request.raw_headers, rules, believed=origin.trusted)
         if aside and (options := _connection_options(aside)):
             kept = [pair for pair in kept if pair[0].lower() not in options]
         kept += origin.completed(aside) if origin.trusted else origin.headers
@@ -110,9 +115,13 @@ def identity_headers(principal: Principal) -> Headers:
 
 
 def _sort(
-    headers: Headers, rules: dict[bytes, _Rule]
+    headers: Headers, rules: dict[bytes, _Rule], *, believed: bool
 ) -> tuple[list[tuple[bytes, bytes]], dict[bytes, list[bytes]]]:
-    """The fields that pass, and the values of those set aside, by lowercase name."""
+    """The fields that pass, and the values of those set aside, by lowercase name.
+
+    Unless its sender is believed, nothing passes that begins as X-Forwarded-For does: there are
+    more of these than anybody has listed.
+    """
     kept: list[tuple[bytes, bytes]] = []
     aside: dict[bytes, list[bytes]] = {}
     authorized = False
@@ -120,7 +129,8 @@ def _sort(
         name = pair[0].translate(FOLD)
         rule = rules.get(name)
         if rule is None:
-            kept.append(pair)
+            if believed or not name.startswith(_FORWARDED):
+                kept.append(pair)
         elif rule is _Rule.ONCE:
             if authorized:
                 raise Refused(ProblemType.BAD_REQUEST, "There are several Authorization fields.")

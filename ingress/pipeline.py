@@ -199,7 +199,9 @@ class Pipeline:
         timeout = timeout_for(request.headers, route.timeout)
         body = await request.read_body(route.max_body)
         if route.validator is not None:
-            route.validator.check(request, query, body, visit.request_id, self._listener)
+            route.validator.check(
+                request.method, query, headers, body, visit.request_id, self._listener
+            )
         return Envelope(
             id=self._correlation_id(request, visit),
             route=route.label,

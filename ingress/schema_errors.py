@@ -10,13 +10,17 @@ from typing import Any
 
 import jsonschema_rs
 
+from config.schemas import Schema, compile_schema
 from ingress.problems import FieldError
+from ingress.schema_listing import Listing
 
 MOST_ERRORS = 10
-# Listing errors takes time for each value that does not fit, and a copy of it: thousands of times
-# what it takes to find out whether all fit. Of a larger instance it is only told that it does not.
+# Listing errors takes thousands of times what it takes to find out whether there are any. Where it
+# would take long (see ingress.schema_listing), or counting that would, it is only told that there
+# are some.
 MOST_VALUES = 1000
 MOST_BYTES = 65_536
+_UNTOLD = "does not fit the schema, and it would take too long to tell where"
 _LONGEST_POINTER = 200
 _LONGEST_PATTERN = 200
 
@@ -53,11 +57,12 @@ _OF_ALL_MEMBERS = (["additionalProperties"], ["propertyNames"])
 
 
 class SchemaCheck:
-    """A compiled schema for one part of requests: ``query``, ``header`` or ``body``."""
+    """A schema, compiled, for one part of requests: ``query``, ``header`` or ``body``."""
 
-    def __init__(self, part: str, validator: jsonschema_rs.Draft202012Validator) -> None:
+    def __init__(self, part: str, schema: Schema) -> None:
         self._part = part
-        self._validator = validator
+        self._validator = compile_schema(schema)
+        self._listing = Listing(schema)
 
     def fits(self, instance: object) -> bool:
         """Whether the schema has nothing against it."""
@@ -65,8 +70,9 @@ class SchemaCheck:
 
     def errors(self, instance: object, values: int, size: int = 0) -> list[FieldError]:
         """What does not fit of an instance of so many values and bytes, as much as is told."""
-        if values > MOST_VALUES or size > MOST_BYTES:
-            return [self.error("", "does not fit the schema, and is too large to tell where")]
+        is_large = values > MOST_VALUES or size > MOST_BYTES
+        if is_large or not self._listing.is_cheap(instance):
+            return [self.error("", _UNTOLD)]
         found = (each for error in self._validator.iter_errors(instance) for each in _told(error))
         return [self.error(*each) for each in islice(found, MOST_ERRORS)]
 

@@ -5,13 +5,14 @@ keywords take some nanoseconds for a value. Those that compare numbers exactly t
 thousands where a number has an exponent.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from config.schemas import Schema, resolve, subschemas
+from config.schemas import Schema
+from ingress.schema_walk import Applicators
 from ingress.strict_json import Numbers
 
-MOST_WORK = 40_000_000  # nanoseconds; a body of the worst kind takes up to twice what is counted
+MOST_WORK = 30_000_000  # nanoseconds; a body of the worst kind takes up to twice what is counted
 
 
 class Work(NamedTuple):
@@ -50,8 +51,6 @@ _NUMERIC = dict.fromkeys(("exclusiveMaximum", "exclusiveMinimum", "maximum", "mi
     "multipleOf": _MULTIPLE
 }
 
-_BESIDE = ("if", "then", "else", "not")
-_LISTS_BESIDE = ("allOf", "anyOf", "oneOf")
 _ONE_OF_THESE = ("additionalProperties", "items")
 _ALL_OF_THESE = ("contains", "propertyNames", "unevaluatedItems", "unevaluatedProperties")
 
@@ -70,12 +69,7 @@ def work_of(schema: Schema) -> Work:
 class _Counting:
     def __init__(self, root: dict[str, Any]) -> None:
         self._root = root
-        self._anchors = {
-            f"#{each[key]}": each
-            for _, each in subschemas(root)
-            for key in ("$anchor", "$dynamicAnchor")
-            if key in each
-        }
+        self._applicators = Applicators(root)
         self._before: dict[int, Work] = {}
         self._known: dict[int, Work] = {}
 
@@ -91,7 +85,7 @@ class _Counting:
         if id(schema) not in self._known:
             self._known[id(schema)] = self._before.get(id(schema), _NOTHING)
             at_a_place = _largest((_of_keywords(schema), self._inside(schema)))
-            beside = map(self._of, self._same_value(schema))
+            beside = map(self._of, self._applicators.same_value(schema))
             self._known[id(schema)] = _sum((at_a_place, _of_comparing(schema), *beside))
         return self._known[id(schema)]
 
@@ -102,16 +96,6 @@ class _Counting:
         every = [*schema.get("patternProperties", {}).values()]
         every += [schema[key] for key in _ALL_OF_THESE if key in schema]
         return _sum((_largest(map(self._of, one)), *map(self._of, every)))
-
-    def _same_value(self, schema: dict[str, Any]) -> Iterator[object]:
-        yield from (schema[key] for key in _BESIDE if key in schema)
-        yield from (each for key in _LISTS_BESIDE for each in schema.get(key, ()))
-        yield from schema.get("dependentSchemas", {}).values()
-        for key in ("$ref", "$dynamicRef"):
-            if key in schema:
-                reference = schema[key]
-                found = self._anchors.get(reference)
-                yield resolve(self._root, reference) if found is None else found
 
 
 def _of_keywords(schema: dict[str, Any]) -> Work:

@@ -6,10 +6,10 @@ import re
 from broker.messages import Headers
 from broker.problems import ProblemType
 from config.models import RequestValidation, Route
-from config.schemas import Schema, compile_schema
+from config.schemas import Schema
+from ingress.forwarding import FOLD
 from ingress.parameters import Parameters, Unreadable, folded, header_pairs, query_pairs
 from ingress.problems import FieldError, Refused
-from ingress.request import Request
 from ingress.schema_errors import MOST_ERRORS, SchemaCheck, pointer
 from ingress.schema_work import MOST_WORK, work_of
 from ingress.strict_json import NotStrict, count_numbers, read_json
@@ -49,17 +49,19 @@ class Validator:
 
     def check(
         self,
-        request: Request,
+        method: str,
         query: str,
+        headers: Headers,
         body: bytes,
         request_id: str,
         listener: ValidationListener,
     ) -> None:
         """Let pass what fits; ``query`` is the query string with its ``?``, or empty.
 
-        Raises Refused (400, 415), unless failures are only to be logged.
+        ``headers`` are those that go on: a client can have fields taken off on the way. Raises
+        Refused (400, 415), unless failures are only to be logged.
         """
-        failure = self._failure(request, query, body)
+        failure = self._failure(method, query, headers, body)
         if failure is None:
             return
         listener.validation_failed(self._label, self._mode)
@@ -70,14 +72,14 @@ class Validator:
             "%s: passed, but invalid: %s", self._label, told, extra={"request_id": request_id}
         )
 
-    def _failure(self, request: Request, query: str, body: bytes) -> Refused | None:
+    def _failure(self, method: str, query: str, headers: Headers, body: bytes) -> Refused | None:
         errors: list[FieldError] = []
         if self._query is not None:
             errors += self._query.errors_in(query)
         if self._headers is not None:
-            errors += self._headers.errors_in(request.raw_headers)
-        if self._body is not None and (body or request.method not in _WITHOUT_CONTENT):
-            if body and (unsupported := _unsupported(request.raw_headers)) is not None:
+            errors += self._headers.errors_in(headers)
+        if self._body is not None and (body or method not in _WITHOUT_CONTENT):
+            if body and (unsupported := _unsupported(headers)) is not None:
                 return unsupported
             errors += self._body.errors_in(body)
         return _invalid(errors) if errors else None
@@ -85,7 +87,7 @@ class Validator:
 
 class _QueryCheck(SchemaCheck):
     def __init__(self, schema: Schema) -> None:
-        super().__init__("query", compile_schema(schema))
+        super().__init__("query", schema)
         self._parameters = Parameters(schema)
 
     def errors_in(self, query: str) -> list[FieldError]:
@@ -98,7 +100,7 @@ class _QueryCheck(SchemaCheck):
 
 class _HeadersCheck(SchemaCheck):
     def __init__(self, schema: Schema) -> None:
-        super().__init__("header", compile_schema(schema))
+        super().__init__("header", schema)
         self._parameters = Parameters(schema, folded)
 
     def errors_in(self, headers: Headers) -> list[FieldError]:
@@ -107,7 +109,7 @@ class _HeadersCheck(SchemaCheck):
 
 class _BodyCheck(SchemaCheck):
     def __init__(self, schema: Schema) -> None:
-        super().__init__("body", compile_schema(schema))
+        super().__init__("body", schema)
         self._work = work_of(schema)
         self._most_values = MOST_WORK // max(1, self._work.most)  # whatever they are
 
@@ -164,11 +166,11 @@ def _unsupported(headers: Headers) -> Refused | None:
 
 
 def _described(headers: Headers) -> tuple[list[bytes], list[bytes]]:
-    """All values of Content-Type, and of Content-Encoding."""
+    """All values of Content-Type, and of Content-Encoding, or of what servers take for them."""
     kinds, codings = [], []
     for name, value in headers:
-        if name[:8].lower() == b"content-":
-            match name.lower():
+        if name[:7].lower() == b"content":
+            match name.translate(FOLD):
                 case b"content-type":
                     kinds.append(value)
                 case b"content-encoding":

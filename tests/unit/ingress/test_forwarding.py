@@ -80,6 +80,9 @@ def test_what_concerns_the_connection_stays_here() -> None:
         *(b"X_USER_ROLES", b"X-Request-Deadline-Ms", b"X_Request_Id", b"x-request_deadline_ms"),
         *(b"Content_Length", b"Transfer_Encoding", b"X_Forwarded_For", b"X-Real-IP", b"x_real_ip"),
         *(b"X-Forwarded-Port", b"X-Forwarded-Prefix", b"X-Request-Attempt", b"x_request.ATTEMPT"),
+        *(b"X-Forwarded", b"X-Forwarded-Protocol", b"X_Forwarded_Scheme", b"X-Forwarded-Uri"),
+        *(b"X-Forwarded-User", b"x-forwarded-client-cert", b"X-Original-URL", b"x_rewrite_url"),
+        *(b"X-Original-Host", b"True-Client-IP", b"CF-Connecting-IP", b"Front-End-Https"),
     ],
 )
 def test_what_only_the_gateway_says(name: bytes) -> None:
@@ -94,10 +97,10 @@ def test_connection_removes_nothing_of_ours(option: bytes) -> None:
     assert len(values(headers, option)) == 1
 
 
-def test_connection_does_not_cut_a_trace() -> None:
-    """Trace context passes whatever Connection says."""
-    headers = forwarded((b"Connection", b"traceparent"), (b"traceparent", b"00-1-2-01"))
-    assert values(headers, b"traceparent") == [b"00-1-2-01"]
+@pytest.mark.parametrize("name", [b"traceparent", b"Idempotency-Key"])
+def test_connection_does_not_cut_what_is_relied_on(name: bytes) -> None:
+    """Trace context passes whatever Connection says, and so does what allows to send twice."""
+    assert values(forwarded((b"Connection", name), (name, b"1")), name) == [b"1"]
 
 
 def test_identity() -> None:
@@ -147,6 +150,8 @@ def test_origin_by_a_trusted_proxy(trusted: Sequence[Network] | int) -> None:
         (b"X_Forwarded_For", b"6.6.6.6"),
         (b"X-Forwarded-Proto", b"https"),
         (b"X-Forwarded-Port", b"443"),
+        (b"X-Forwarded-Client-Cert", b"Hash=1"),
+        (b"X-Original-URL", b"/a"),
         (b"Forwarded", b"for=203.0.113.9"),
         (b"X-User-Id", b"root"),
         trusted=trusted,
@@ -155,6 +160,8 @@ def test_origin_by_a_trusted_proxy(trusted: Sequence[Network] | int) -> None:
     assert values(headers, b"X-Forwarded-Proto") == [b"https"]
     assert values(headers, b"X-Forwarded-Host") == [b"gateway.example"]
     assert values(headers, b"X-Forwarded-Port") == [b"443"]
+    assert values(headers, b"X-Forwarded-Client-Cert") == [b"Hash=1"]
+    assert values(headers, b"X-Original-URL") == [b"/a"]
     own = b'for=192.0.2.1;host="gateway.example";proto=http'
     assert values(headers, b"Forwarded") == [b"for=203.0.113.9, " + own]
     assert values(headers, b"X-User-Id") == []

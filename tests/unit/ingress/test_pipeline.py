@@ -33,6 +33,7 @@ from tests.unit.ingress.requests import make_request
 
 SECRET = "a-secret-of-at-least-thirty-two-bytes"
 HOST = (b"Host", b"gateway.example")
+CLOSE = (b"Connection", b"close")
 
 ROUTES: list[dict[str, Any]] = [
     {"path": "/users/{id}", "method": "GET", "name": "get-user", "upstream_path": "/u/{id}"},
@@ -649,3 +650,36 @@ async def test_failures_of_the_token_endpoints_are_told(
     record = caplog.records[-1]
     assert "/auth/token: 503 temporarily_unavailable" in record.getMessage()
     assert record.__dict__["request_id"].encode() == header(response, b"X-Request-ID")
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ((), 200),
+        ((CLOSE,), 200),
+        (((b"Connection", b"X-Tenant, close"),), 400),
+        (((b"connection", b"content-type"),), 415),
+        (((b"Content_Type", b"text/xml"),), 415),
+        (((b"Content_Encoding", b"gzip"),), 415),
+    ],
+)
+async def test_what_is_validated_is_what_goes_on(
+    gateway: Gateway, headers: tuple[tuple[bytes, bytes], ...], status: int
+) -> None:
+    """A field that Connection takes off was not there, and one that servers read alike was."""
+    rules = {"headers": {"required": ["X-Tenant"]}, "body": {"type": "object"}}
+    route = {"path": "/checked", "auth_required": False, "validate": rules}
+    gateway.pipeline.use(snapshot(route, version=2))
+    fields = (HOST, (b"X-Tenant", b"acme"), (b"Content-Type", b"application/json"), *headers)
+    response = await gateway.handle(make_request("POST", "/checked", fields, body=b"{}"))
+    assert response.status == status
+    assert bool(gateway.asked) == (status == 200)
+
+
+async def test_connection_takes_no_key_from_what_is_sent_twice(gateway: Gateway) -> None:
+    """A POST that may be repeated, because of its key, goes on with that key."""
+    key = (b"Idempotency-Key", b"k")
+    headers = (HOST, bearer(), key, (b"Connection", b"idempotency-key"))
+    await gateway.handle(make_request("POST", "/users", headers))
+    assert gateway.asked[0].idempotent
+    assert key in gateway.asked[0].headers

@@ -9,7 +9,7 @@ SECRET = "hunter2"
 
 
 def told(schema: Schema, instance: object, values: int = 1, size: int = 0) -> list[tuple[str, str]]:
-    check = SchemaCheck("body", compile_schema(schema))
+    check = SchemaCheck("body", schema)
     errors = [] if check.fits(instance) else check.errors(instance, values, size)
     assert all(error.part == "body" for error in errors)
     return [(error.pointer, error.detail) for error in errors]
@@ -91,7 +91,7 @@ def test_not_more_than_a_few() -> None:
 
 def test_large_instances_are_not_searched() -> None:
     """Listing what does not fit would cost more than the rest of the request."""
-    untold = [("", "does not fit the schema, and is too large to tell where")]
+    untold = [("", "does not fit the schema, and it would take too long to tell where")]
     items = {"items": {"type": "null"}}
     assert told(items, [1] * 100_000, values=MOST_VALUES + 1) == untold
     assert told({"type": "null"}, "x" * 100_000, size=MOST_BYTES + 1) == untold

@@ -11,7 +11,6 @@ from broker.problems import ProblemType
 from config.models import Route
 from ingress.policies.validation import ValidationListener, Validator, validator
 from ingress.problems import Refused
-from tests.unit.ingress.requests import make_request
 
 JSON = (b"Content-Type", b"application/json")
 USER = {
@@ -42,8 +41,7 @@ class Door(ValidationListener):
         query: str = "",
         method: str = "POST",
     ) -> None:
-        request = make_request(method, f"/a{query}", headers)
-        self._validator.check(request, query, body, "id-1", self)
+        self._validator.check(method, query, headers, body, "id-1", self)
 
     def refusal(self, *args: Any, **kwargs: Any) -> Refused:
         with pytest.raises(Refused) as caught:
@@ -184,7 +182,7 @@ def test_a_body_that_takes_long_to_check_is_not_checked(
         "has more to check than this route allows: 100001 values, 100000 of them numbers",
     )
     Door(body={"items": {"minimum": 0, "multipleOf": 0.01}}).check(
-        b"[" + b",".join([b"12345678.91"] * 20_000) + b"]", JSON
+        b"[" + b",".join([b"12345678.91"] * 17_000) + b"]", JSON
     )
 
 
