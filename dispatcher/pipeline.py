@@ -1,7 +1,7 @@
-"""The way of one message, top to bottom: in time? held? settled first? Then
+"""The way of one message, top to bottom: in time? held? Then
 
     request transform
-    -> retry( hedge( breaker( pick an instance -> call it ) ) ), or the fallback
+    -> retry( hedge( breaker( pick an instance -> settled first? -> call it ) ) ), or the fallback
     -> response transform,
 
 and the reply.
@@ -88,8 +88,6 @@ class Pipeline:
         rules = self._rules.get(envelope.route, NO_RULES)
         if rules.when_open == "hold" and not self.admits:
             return Held()
-        if not envelope.idempotent:
-            work.settle_before_call()
         outgoing = await self._transformation.request(envelope)
         if isinstance(outgoing, Problem):
             return Answered(_reply(work, Attempt(None, outgoing), taken_at))
@@ -245,6 +243,8 @@ class Pipeline:
             return NO_INSTANCE
         tried.append(instance.name)
         work.calls += 1
+        if not work.envelope.idempotent:
+            work.settle_before_call()
         return await self._call(instance, work, rules, remaining)
 
     async def _call(

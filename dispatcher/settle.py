@@ -67,9 +67,13 @@ class Work:
         self.sent = False
 
     def settle_before_call(self) -> None:
-        """Have the broker forget it now, so that nobody is ever handed it again."""
-        self.settled = True
-        self.delivery.ack()
+        """Have the broker forget it now, so that nobody is ever handed it again.
+
+        Until then it may be held, or given back; a further call changes nothing.
+        """
+        if not self.settled:
+            self.settled = True
+            self.delivery.ack()
 
     def renew(self, delivery: Delivery) -> None:
         """The broker hands it over again: the connection of the first handle is gone."""

@@ -387,6 +387,32 @@ async def test_hold() -> None:
     assert (await bench.ask(many(0), 200)).status == 200
 
 
+async def test_a_probe_that_was_lost_to_another_is_held() -> None:
+    """Of two POSTs that are let go, one is called; the other is as it was, and waits on."""
+    change = {"name": "t", "request_transform": {"mode": "merge", "jsonpath": {"b": "$.a"}}}
+    transforms = [Transform.model_validate(change)]
+    rules = RouteRules(when_open="hold")
+    bench = Bench(rules, transforms=transforms, **guarded(failure_threshold=1))
+    bench.open()
+    bench.clock.now += 60
+    body = b'{"a": "%s"}' % (b"x" * 100_000)  # so large that its transform is left to a thread
+    deliveries = [
+        RecordingDelivery(
+            post(headers=((b"Content-Type", b"application/json"),), body=body, deadline=NOW + 100),
+            redelivered=False,
+            log=[],
+        )
+        for _ in range(2)
+    ]
+    tasks = {asyncio.create_task(bench.pipeline.handle(Work(one))) for one in deliveries}
+    done, _ = await asyncio.wait(tasks, timeout=10, return_when=asyncio.FIRST_COMPLETED)
+
+    assert [task.result() for task in done] == [Held()]
+    assert sorted(delivery.settled for delivery in deliveries) == ["", "ack"]
+    (await bench.call(1)).answer()
+    await asyncio.wait(tasks)
+
+
 async def test_the_configured_answer_is_not_transformed() -> None:
     """It has the shape that it is to have; answers of the service are changed."""
     change = {"name": "t", "response_transform": {"jsonpath": {"b": "$.a"}}}
