@@ -99,6 +99,13 @@ class Pipeline:
             return Held()
         return Answered(_reply(work, await self._transformed(work, last), taken_at))
 
+    def give_up(self, work: Work) -> Outcome:
+        """End one that has waited in vain: its deadline is near, or has passed."""
+        now = self._now()
+        if now >= work.envelope.deadline:
+            return Expired()
+        return Answered(_reply(work, TOO_LATE, now))
+
     @property
     def admits(self) -> bool:
         """Whether a call could be made now."""
