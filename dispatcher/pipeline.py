@@ -7,6 +7,7 @@
 and the reply.
 """
 
+import asyncio
 import logging
 import math
 import time
@@ -19,7 +20,7 @@ import msgspec
 from broker.messages import Envelope, Headers, Problem, Reply
 from broker.problems import PROBLEM_TYPES, ProblemType
 from dispatcher.attempt import NO_INSTANCE, TOO_LATE, Attempt, failed, responded
-from dispatcher.call_end import BROKEN_OFF, Load, Verdict, of_error, of_status
+from dispatcher.call_end import BROKEN_OFF, OVERTAKEN, Load, Verdict, of_error, of_status
 from dispatcher.listener import DispatcherListener
 from dispatcher.policies.fallback import Fallback
 from dispatcher.policies.hedging import hedged
@@ -194,10 +195,11 @@ class Pipeline:
         permit = breaker.acquire()
         if permit is None:
             return None
+        began = self._monotonic()
         try:
             attempt = await self._try_once(work, rules, tried)
         except BaseException:
-            breaker.released(permit)
+            breaker.released(permit, self._monotonic() - began)
             raise
         if attempt.verdict is Verdict.SUCCESS:
             breaker.succeeded(permit, attempt.upstream_ms / 1000)
@@ -268,6 +270,7 @@ class Pipeline:
             self._within_budget if envelope.idempotent else None,
         )
         end = BROKEN_OFF
+        number = work.calls
         self._balancer.began(instance)
         self.limiter.began()
         began = self._monotonic()
@@ -283,6 +286,10 @@ class Pipeline:
             end = of_error(error, patient=patient)
             seconds = self._monotonic() - began
             return failed(error, instance.name, seconds * 1000, end.service)
+        except asyncio.CancelledError:
+            if work.calls > number:  # a hedge was made meanwhile
+                end = OVERTAKEN
+            raise
         finally:
             seconds = self._monotonic() - began
             self._balancer.ended(instance, end.instance, seconds)

@@ -563,6 +563,42 @@ async def test_a_hedge_goes_to_another_instance() -> None:
     assert (b"X-Request-Attempt", b"2") in second.request.headers
 
 
+async def test_a_slow_call_that_lost_to_its_hedge() -> None:
+    """It was slow for the breaker, though nobody knows how it would have ended."""
+    slow = {"slow_call_rate": 0.5, "slow_call_duration": 1, "minimum_calls": 2}
+    bench = Bench(hedging(delay=0.1), **TWO, **guarded(**slow))
+    task = bench.handle(envelope())
+    await bench.call(1)
+    bench.clock.now += 1.0
+    _, second = await hedged_calls(bench)
+    second.answer()
+    await task
+
+    assert bench.breaker.state is State.OPEN
+
+
+async def test_an_instance_whose_calls_all_lose_to_their_hedges() -> None:
+    """After ten seconds of that it is ejected, as if it had failed; the other is not."""
+    bench = Bench(hedging(), **TWO, strategy="round_robin")
+    firsts = []
+    for _ in range(24):
+        bench.client.calls.clear()
+        task = bench.handle(envelope(deadline=bench.clock.now + 10))
+        firsts.append((await bench.call(1)).address.host)
+        if firsts[-1] == "a.test":
+            await hedged_calls(bench)
+        bench.client.calls[-1].answer()
+        await task
+        bench.clock.now += 2.0  # or the hedges would be too many for their budget
+
+    assert firsts[:12] == ["a.test", "b.test"] * 6
+    assert firsts[-4:] == ["b.test"] * 4
+    assert bench.pipeline._balancer.states() == {
+        "http://a.test": "ejected",
+        "http://b.test": "healthy",
+    }
+
+
 async def no_hedge(bench: Bench, message: Envelope, took: float = 0.0) -> None:
     """One call, which takes so many seconds, and no other after the delay."""
     task = bench.handle(message)
