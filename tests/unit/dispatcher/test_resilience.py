@@ -579,15 +579,18 @@ async def test_a_slow_call_that_lost_to_its_hedge() -> None:
 
 async def test_an_instance_whose_calls_all_lose_to_their_hedges() -> None:
     """After ten seconds of that it is ejected, as if it had failed; the other is not."""
-    bench = Bench(hedging(), **TWO, strategy="round_robin")
+    bench = Bench(hedging(delay=0.05), **TWO, strategy="round_robin")
     firsts = []
     for _ in range(24):
         bench.client.calls.clear()
         task = bench.handle(envelope(deadline=bench.clock.now + 10))
-        firsts.append((await bench.call(1)).address.host)
+        await settled()
+        firsts.append(bench.client.calls[0].address.host)
         if firsts[-1] == "a.test":
-            await hedged_calls(bench)
-        bench.client.calls[-1].answer()
+            _, answering = await hedged_calls(bench)
+        else:
+            answering = bench.client.calls[0]
+        answering.answer()
         await task
         bench.clock.now += 2.0  # or the hedges would be too many for their budget
 
