@@ -10,10 +10,14 @@
     no connection, or lost      FAILURE   FAILURE   too much
     no HTTP, a flood of fields  FAILURE   FAILURE   -
     our own limits, impatience  UNKNOWN   UNKNOWN   -
+    broken off for a hedge      LATE      UNKNOWN   -
 
 502, 503 and 504 are what Envoy counts as gateway failures: they speak against the instance. Any
 other 5xx is the application's own answer, which every instance would give to the same request; that
 the service is not well it says all the same (Envoy's consecutive_5xx).
+
+A hedged call that was so late that another instance was asked, and is broken off for an answer that
+came sooner, says little of its instance by itself: every twentieth call of a healthy one ends so.
 """
 
 from enum import Enum
@@ -37,6 +41,7 @@ class Verdict(Enum):
     SUCCESS = "success"
     FAILURE = "failure"
     UNKNOWN = "unknown"
+    LATE = "late"  # an instance that had not answered yet, when another was asked in its place
 
 
 class Load(Enum):
@@ -56,6 +61,7 @@ class CallEnd(NamedTuple):
 
 
 BROKEN_OFF = CallEnd(Verdict.UNKNOWN, Verdict.UNKNOWN, Load.IGNORED)
+OVERTAKEN = CallEnd(Verdict.LATE, Verdict.UNKNOWN, Load.IGNORED)
 
 _SERVED = CallEnd(Verdict.SUCCESS, Verdict.SUCCESS, Load.SERVED)
 _SERVICE_FAILED = CallEnd(Verdict.SUCCESS, Verdict.FAILURE, Load.IGNORED)

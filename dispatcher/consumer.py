@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from broker.contract import Broker, Delivery
 from broker.messages import Envelope
@@ -27,10 +28,15 @@ from dispatcher.settle import (
 )
 from dispatcher.subscriptions import Subscriptions
 from dispatcher.turns import Turns
+from dispatcher.watch import TICK, Watch
 
 logger = logging.getLogger(__name__)
 
 DELIVERY_LIMIT = 5  # attempts that may end in a lost dispatcher before the message is to blame
+# What waits is told a little before its deadline that it was not executed: ingress, which answers
+# at the deadline, could not know. Two looks before, but never more than a part of the time it had.
+_LAST_MOMENT = 2 * TICK
+_LAST_PART = 0.05
 _CANCEL_TIMEOUT = 5.0  # seconds for the broker's word that subscriptions have ended
 
 
@@ -58,7 +64,8 @@ class ServiceConsumer:
         self._listener = listener
         self._now = now
         self._turns: Turns[Work] = Turns(tiers)
-        self._holding = Holding(self._look_after_held)
+        self._holding = Holding()
+        self._watch = Watch(self._look_after_waiting)
         self._subscriptions = Subscriptions(broker, self._on_delivery)
         self._in_hand: dict[str, Work] = {}  # by message id: what waits and what is under way
         self._running: dict[asyncio.Task[Outcome], Work] = {}
@@ -152,6 +159,8 @@ class ServiceConsumer:
         self._in_hand[work.envelope.id] = work
         self._turns.add(tier, work)
         self._fill()
+        if self._turns:
+            self._watch.start()
 
     def _may_start(self, work: Work) -> bool:
         """Whether a redelivered message is known not to have been started; if not, deal with it.
@@ -189,6 +198,7 @@ class ServiceConsumer:
                 self._conclude(work, after_crash(work.envelope, error))
             elif isinstance(outcome := task.result(), Held) and not self._draining:
                 self._holding.add(work)
+                self._watch.start()
             else:
                 self._conclude(work, outcome)
         finally:
@@ -196,12 +206,14 @@ class ServiceConsumer:
             self._fill()
             self._subscriptions.follow(self.pipeline.limiter.limit)
 
-    def _look_after_held(self) -> None:
-        """Let go what a breaker does not hold any more, or what nobody waits for any more."""
+    def _look_after_waiting(self) -> bool:
+        """Let go what a breaker does not hold any more, and answer what has no time left."""
         self._release_held()
         self._fill()
-        for work in self._holding.take_expired(self._now()):
-            self._conclude(work, Expired())
+        late = partial(_in_vain, self._now())
+        for work in (*self._holding.take_those(late), *self._turns.take_those(late)):
+            self._conclude(work, self.pipeline.give_up(work))
+        return bool(self._holding or self._turns)
 
     def _release_held(self) -> None:
         """Have those that a breaker does not hold any more wait for their turns again."""
@@ -212,6 +224,13 @@ class ServiceConsumer:
     def _conclude(self, work: Work, outcome: Outcome) -> None:
         self._in_hand.pop(work.envelope.id, None)
         self._settler.settle(work, outcome)
+
+
+def _in_vain(now: float, work: Work) -> bool:
+    """Whether it is time to tell one that waits that nothing comes of it."""
+    envelope = work.envelope
+    least = min(_LAST_MOMENT, _LAST_PART * (envelope.deadline - envelope.published_at))
+    return envelope.deadline - now <= least
 
 
 def after_loss(envelope: Envelope, now: float) -> Outcome:

@@ -1,12 +1,13 @@
-"""The way of one message, top to bottom: in time? held? settled first? Then
+"""The way of one message, top to bottom: in time? held? Then
 
     request transform
-    -> retry( hedge( breaker( pick an instance -> call it ) ) ), or the fallback
+    -> retry( hedge( breaker( pick an instance -> settled first? -> call it ) ) ), or the fallback
     -> response transform,
 
 and the reply.
 """
 
+import asyncio
 import logging
 import math
 import time
@@ -19,7 +20,7 @@ import msgspec
 from broker.messages import Envelope, Headers, Problem, Reply
 from broker.problems import PROBLEM_TYPES, ProblemType
 from dispatcher.attempt import NO_INSTANCE, TOO_LATE, Attempt, failed, responded
-from dispatcher.call_end import BROKEN_OFF, Load, Verdict, of_error, of_status
+from dispatcher.call_end import BROKEN_OFF, OVERTAKEN, Load, Verdict, of_error, of_status
 from dispatcher.listener import DispatcherListener
 from dispatcher.policies.fallback import Fallback
 from dispatcher.policies.hedging import hedged
@@ -88,8 +89,6 @@ class Pipeline:
         rules = self._rules.get(envelope.route, NO_RULES)
         if rules.when_open == "hold" and not self.admits:
             return Held()
-        if not envelope.idempotent:
-            work.settle_before_call()
         outgoing = await self._transformation.request(envelope)
         if isinstance(outgoing, Problem):
             return Answered(_reply(work, Attempt(None, outgoing), taken_at))
@@ -100,6 +99,13 @@ class Pipeline:
         if last is None:
             return Held()
         return Answered(_reply(work, await self._transformed(work, last), taken_at))
+
+    def give_up(self, work: Work) -> Outcome:
+        """End one that has waited in vain: its deadline is near, or has passed."""
+        now = self._now()
+        if now >= work.envelope.deadline:
+            return Expired()
+        return Answered(_reply(work, TOO_LATE, now))
 
     @property
     def admits(self) -> bool:
@@ -189,10 +195,11 @@ class Pipeline:
         permit = breaker.acquire()
         if permit is None:
             return None
+        began = self._monotonic()
         try:
             attempt = await self._try_once(work, rules, tried)
         except BaseException:
-            breaker.released(permit)
+            breaker.released(permit, self._monotonic() - began)
             raise
         if attempt.verdict is Verdict.SUCCESS:
             breaker.succeeded(permit, attempt.upstream_ms / 1000)
@@ -245,6 +252,8 @@ class Pipeline:
             return NO_INSTANCE
         tried.append(instance.name)
         work.calls += 1
+        if not work.envelope.idempotent:
+            work.settle_before_call()
         return await self._call(instance, work, rules, remaining)
 
     async def _call(
@@ -261,6 +270,7 @@ class Pipeline:
             self._within_budget if envelope.idempotent else None,
         )
         end = BROKEN_OFF
+        number = work.calls
         self._balancer.began(instance)
         self.limiter.began()
         began = self._monotonic()
@@ -276,6 +286,10 @@ class Pipeline:
             end = of_error(error, patient=patient)
             seconds = self._monotonic() - began
             return failed(error, instance.name, seconds * 1000, end.service)
+        except asyncio.CancelledError:
+            if work.calls > number:  # a hedge was made meanwhile
+                end = OVERTAKEN
+            raise
         finally:
             seconds = self._monotonic() - began
             self._balancer.ended(instance, end.instance, seconds)

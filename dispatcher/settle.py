@@ -53,7 +53,7 @@ class Work:
     ``outgoing`` is the envelope as the upstream gets it, transformed.
     ``settled``: the broker has nothing more to hear of it. ``calls`` counts upstream calls that
     were begun for it here, ``retries`` those of them that repeat a failed one; ``sent``: whether an
-    upstream may have seen one.
+    upstream may have seen one, of an earlier dispatcher's too.
     """
 
     __slots__ = ("calls", "delivery", "envelope", "outgoing", "retries", "sent", "settled")
@@ -64,12 +64,16 @@ class Work:
         self.settled = False
         self.calls = 0
         self.retries = 0
-        self.sent = False
+        self.sent = self.envelope.attempt > 1
 
     def settle_before_call(self) -> None:
-        """Have the broker forget it now, so that nobody is ever handed it again."""
-        self.settled = True
-        self.delivery.ack()
+        """Have the broker forget it now, so that nobody is ever handed it again.
+
+        Until then it may be held, or given back; a further call changes nothing.
+        """
+        if not self.settled:
+            self.settled = True
+            self.delivery.ack()
 
     def renew(self, delivery: Delivery) -> None:
         """The broker hands it over again: the connection of the first handle is gone."""

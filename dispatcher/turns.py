@@ -1,7 +1,7 @@
 """Whose message next: the turns of one service's tiers. Pure: no clock, no I/O."""
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Generic, TypeVar
 
 from config.models import Tier
@@ -76,6 +76,17 @@ class Turns(Generic[Item]):
             lane.items.clear()
         self._waiting = 0
         return items
+
+    def take_those(self, which: Callable[[Item], bool]) -> list[Item]:
+        """Take out those, oldest of the heaviest tier first; the others keep their turns."""
+        taken: list[Item] = []
+        for lane in self._order:
+            kept: deque[Item] = deque()
+            for item in lane.items:
+                (taken if which(item) else kept).append(item)
+            lane.items = kept
+        self._waiting -= len(taken)
+        return taken
 
     def _next_lane(self) -> _Lane[Item]:
         """The lane most overdue by its floor, else the earliest by weight: its start is now."""

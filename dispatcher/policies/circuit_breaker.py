@@ -247,10 +247,21 @@ class CircuitBreaker:
         elif self._window is not None:
             self._rate(self._window, True, seconds >= self._slow_from)
 
-    def released(self, permit: int) -> None:
-        """The call ended in a way that says nothing of the service, as by cancellation."""
-        if permit == self._period and self._state is State.HALF_OPEN:
-            self._permits += 1
+    def released(self, permit: int, seconds: float = 0.0) -> None:
+        """The call ended in a way that says nothing of the service, as by cancellation.
+
+        But if it took so long until then, it was slow.
+        """
+        if permit != self._period:
+            return
+        slow = seconds >= self._slow_from
+        if self._state is State.HALF_OPEN:
+            if slow:
+                self._enter(State.OPEN, f"a probe took {seconds:.3g} s")
+            else:
+                self._permits += 1
+        elif slow and self._window is not None:
+            self._rate(self._window, False, slow)
 
     # --- peers ----------------------------------------------------------------------------------
 

@@ -35,6 +35,10 @@ WINDOW_CALLS = 10  # in a window at least; fewer where fewer may be under way
 PROBE_INTERVAL = 10.0  # seconds, as in BBR; more where probes would take more than PROBE_SHARE
 PROBE_SHARE = 0.05
 PROBE_CALLS = 10  # one after the other, in each slot that is left
+# Of the limit at the last probe. Where no more is left, there is a queue, or calls take longer by
+# themselves. Only a probe can tell which: it is made at the next interval, however rare probes are,
+# and once, for the limit must fall as far again for another.
+FALLEN = 0.5
 _SHORTEST_PROBE = 0.1  # seconds; clocks of dispatchers differ a little
 
 _LONG_RUN = 100  # windows of which a floor is the average
@@ -137,6 +141,7 @@ class GradientLimit:
         self._typical = 0.0  # seconds that a call took in the last window
         self._interval = clock() // PROBE_INTERVAL
         self._was_full = False  # since the last probe
+        self._probed_at = self._estimate  # the limit when it was last probed
         self._probing = False
         self._open_window(clock())
 
@@ -168,8 +173,13 @@ class GradientLimit:
         interval = now // PROBE_INTERVAL
         if interval != self._interval:
             self._interval = interval
-            if self._was_full and interval % self._intervals() == 0:
+            if self._was_full and (self._has_fallen or interval % self._intervals() == 0):
                 self._probe(now)
+
+    @property
+    def _has_fallen(self) -> bool:
+        """Whether too much has changed since the last probe to wait until the next is due."""
+        return self._estimate <= self._probed_at * FALLEN
 
     def _adapt(self, window: _Window) -> None:
         """Move the limit, and learn. What is hardly used says nothing of the limit."""
@@ -204,6 +214,7 @@ class GradientLimit:
         """
         self._probing = True
         self._was_full = False
+        self._probed_at = self._estimate
         self.current = max(1, min(isqrt(self.settled), self.settled // 4))
         drained = now + self._typical
         self._window = _Window(now, drained, drained + self._probe_time())

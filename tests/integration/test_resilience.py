@@ -1,6 +1,8 @@
 """Retries, hedges, breakers and held requests of real processes, with upstreams that misbehave."""
 
 import asyncio
+import json
+import signal
 import socket
 from collections import Counter
 from contextlib import AsyncExitStack
@@ -196,6 +198,49 @@ async def test_held_requests_outlive_an_outage(tmp_path: Path, amqp_url: str) ->
     assert metrics['dispatcher_held{service="users"}'] == 16
     assert {status for status, _, _ in answers} == {200}
     assert service.asked == {"/fail/first": 1, **{f"/hold/{n}": 1 for n in range(16)}}
+
+
+async def test_what_was_held_when_its_dispatcher_was_killed(tmp_path: Path, amqp_url: str) -> None:
+    """Another one calls the GET; of the POST nobody knows whether it was called: it is not now."""
+    service = Service()
+    async with upstream(service.answer) as url, AsyncExitStack() as stack:
+        breaker = {"failure_threshold": 1, "reset_timeout": 300}
+        config = configured(
+            tmp_path,
+            [{"path": "/*", "service": "users", "when_open": "hold"}],
+            [{"name": "users", "base_url": url, "circuit_breaker": breaker}],
+        )
+        options = ("--config", config)
+        killed = await stack.enter_async_context(
+            launched(tmp_path, "dispatcher", *options, amqp_url=amqp_url)
+        )
+        ingress = await stack.enter_async_context(
+            started(tmp_path, "ingress", *options, amqp_url=amqp_url)
+        )
+        await killed.ready()
+        session = await stack.enter_async_context(aiohttp.ClientSession())
+        service.status = 500
+        await ask(session, f"{ingress.public}/first")
+        service.status = 200
+        held = [
+            asyncio.create_task(ask(session, f"{ingress.public}/{method}", method))
+            for method in ("GET", "POST")
+        ]
+
+        async def both_wait() -> bool:
+            return (await killed.metrics())['dispatcher_held{service="users"}'] == 2
+
+        await eventually(both_wait, "both are held")
+        killed.signal(signal.SIGKILL)
+        await killed.ended()
+        await stack.enter_async_context(
+            started(tmp_path, "dispatcher", *options, amqp_url=amqp_url)
+        )
+        (got, _, _), (posted, problem, _) = await asyncio.gather(*held)
+
+    assert got == 200
+    assert (posted, json.loads(problem)["executed"]) == (502, "unknown")
+    assert service.asked == {"/first": 1, "/GET": 1}
 
 
 async def test_a_fallback_is_not_flooded(tmp_path: Path) -> None:

@@ -99,8 +99,11 @@ class Balancer:
         if member.in_flight:  # it may have left and come back since the call began
             member.in_flight -= 1
         now = self._clock()
+        if verdict is Verdict.LATE:
+            silent = member.ejection.silent(now - seconds, now)
+            verdict = Verdict.FAILURE if silent else Verdict.UNKNOWN
         if verdict is Verdict.SUCCESS:
-            member.ejection.failures = 0
+            member.ejection.succeeded()
         elif verdict is Verdict.FAILURE:
             self._failed(member, now)
         self._strategy.observe(member, verdict, seconds, now)

@@ -96,6 +96,13 @@ async def bench() -> Bench:
     return bench
 
 
+async def concluded(deliveries: list[RecordingDelivery]) -> None:
+    """Wait for a look after which these are settled."""
+    async with asyncio.timeout(10):
+        while not all(delivery.settled for delivery in deliveries):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
 def problem_of(reply: Reply) -> tuple[int, str, str | None]:
     """Status, type and whether the request was executed."""
     assert reply.problem is not None
@@ -535,12 +542,6 @@ class HoldingBench(Bench):
         assert permit is not None
         self.breaker.succeeded(permit)
 
-    async def concluded(self, deliveries: list[RecordingDelivery]) -> None:
-        """Wait for a tick in which these are settled."""
-        async with asyncio.timeout(10):
-            while not all(delivery.settled for delivery in deliveries):  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
-
 
 @pytest.fixture
 async def holding() -> HoldingBench:
@@ -623,12 +624,74 @@ async def test_a_held_message_whose_deadline_passes(holding: HoldingBench) -> No
     held = holding.hold(2, deadline=NOW + 4)
     await settled()
     holding.clock.now += 4
-    await holding.concluded(held)
+    await concluded(held)
 
     assert [delivery.settled for delivery in held] == ["ack", "ack"]
     assert holding.called() == []
     assert holding.broker.replies == {}
     assert sorted(holding.counts.events) == ["expired h0", "expired h1"]
+
+
+async def test_what_was_held_in_vain_was_not_executed(holding: HoldingBench) -> None:
+    """A little before the deadline it is answered so; what has more time is held on."""
+    held = holding.hold(1, deadline=NOW + 4)
+    held += [holding.broker.deliver(post("p", deadline=NOW + 4)), *holding.hold(1)]
+    await settled()
+    holding.clock.now += 3.95
+    await concluded(held[:2])
+
+    assert [delivery.settled for delivery in held] == ["ack", "ack", ""]
+    answers = {id_: problem_of(reply) for id_, reply in holding.broker.replies.items()}
+    assert answers == dict.fromkeys(("h0", "p"), (504, "deadline-exceeded", "no"))
+
+
+async def test_what_was_held_in_vain_after_a_probe_may_have_been_executed(
+    holding: HoldingBench,
+) -> None:
+    """It was called once, and that it failed does not say that nothing was done."""
+    held = holding.hold(1, retry_count=3)
+    await settled()
+    holding.clock.now += 5
+    async with asyncio.timeout(10):
+        while not holding.client.calls:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    holding.client.calls[0].fail(ConnectionLost("gone", sent=True))
+    await settled()
+    holding.clock.now += 4.95
+    await concluded(held)
+
+    reply = holding.broker.replies["h0"]
+    assert problem_of(reply) == (504, "deadline-exceeded", "unknown")
+    assert reply.attempts == 1
+
+
+async def test_what_waits_for_a_slot_in_vain_was_not_executed(bench: Bench) -> None:
+    """While all slots are taken it is answered as what is held is."""
+    busy = [bench.broker.deliver(envelope(f"b{n}", deadline=NOW + 60)) for n in range(2)]
+    waiting = [bench.broker.deliver(post(f"w{n}")) for n in range(2)]
+    await settled()
+    bench.clock.now += 9.95
+    await concluded(waiting)
+
+    for delivery in waiting:
+        answer = bench.broker.replies[delivery.envelope.id]
+        assert problem_of(answer) == (504, "deadline-exceeded", "no")
+    assert [delivery.settled for delivery in busy] == ["", ""]
+
+
+async def test_what_has_little_time_is_not_given_up_early(bench: Bench) -> None:
+    """A tenth of a second is much of half a second: it may still get a slot, and does."""
+    for number in range(2):
+        bench.broker.deliver(envelope(f"b{number}", deadline=NOW + 60))
+    waiting = [bench.broker.deliver(envelope("w1", deadline=NOW + 0.25, target="/w1"))]
+    late = [bench.broker.deliver(envelope("w2", deadline=NOW + 0.2))]
+    await settled()
+    bench.clock.now += 0.2
+    await concluded(late)
+
+    assert waiting[0].settled == ""
+    await bench.answer_all()
+    assert bench.called()[2:] == ["/w1"]
 
 
 async def test_held_messages_are_given_back_on_leaving(holding: HoldingBench) -> None:

@@ -387,6 +387,32 @@ async def test_hold() -> None:
     assert (await bench.ask(many(0), 200)).status == 200
 
 
+async def test_a_probe_that_was_lost_to_another_is_held() -> None:
+    """Of two POSTs that are let go, one is called; the other is as it was, and waits on."""
+    change = {"name": "t", "request_transform": {"mode": "merge", "jsonpath": {"b": "$.a"}}}
+    transforms = [Transform.model_validate(change)]
+    rules = RouteRules(when_open="hold")
+    bench = Bench(rules, transforms=transforms, **guarded(failure_threshold=1))
+    bench.open()
+    bench.clock.now += 60
+    body = b'{"a": "%s"}' % (b"x" * 100_000)  # so large that its transform is left to a thread
+    deliveries = [
+        RecordingDelivery(
+            post(headers=((b"Content-Type", b"application/json"),), body=body, deadline=NOW + 100),
+            redelivered=False,
+            log=[],
+        )
+        for _ in range(2)
+    ]
+    tasks = {asyncio.create_task(bench.pipeline.handle(Work(one))) for one in deliveries}
+    done, _ = await asyncio.wait(tasks, timeout=10, return_when=asyncio.FIRST_COMPLETED)
+
+    assert [task.result() for task in done] == [Held()]
+    assert sorted(delivery.settled for delivery in deliveries) == ["", "ack"]
+    (await bench.call(1)).answer()
+    await asyncio.wait(tasks)
+
+
 async def test_the_configured_answer_is_not_transformed() -> None:
     """It has the shape that it is to have; answers of the service are changed."""
     change = {"name": "t", "response_transform": {"jsonpath": {"b": "$.a"}}}
@@ -535,6 +561,45 @@ async def test_a_hedge_goes_to_another_instance() -> None:
     assert bench.events.heard == {"hedged": 1}
     assert bench.breaker.state is State.CLOSED
     assert (b"X-Request-Attempt", b"2") in second.request.headers
+
+
+async def test_a_slow_call_that_lost_to_its_hedge() -> None:
+    """It was slow for the breaker, though nobody knows how it would have ended."""
+    slow = {"slow_call_rate": 0.5, "slow_call_duration": 1, "minimum_calls": 2}
+    bench = Bench(hedging(delay=0.1), **TWO, **guarded(**slow))
+    task = bench.handle(envelope())
+    await bench.call(1)
+    bench.clock.now += 1.0
+    _, second = await hedged_calls(bench)
+    second.answer()
+    await task
+
+    assert bench.breaker.state is State.OPEN
+
+
+async def test_an_instance_whose_calls_all_lose_to_their_hedges() -> None:
+    """After ten seconds of that it is ejected, as if it had failed; the other is not."""
+    bench = Bench(hedging(delay=0.05), **TWO, strategy="round_robin")
+    firsts = []
+    for _ in range(24):
+        bench.client.calls.clear()
+        task = bench.handle(envelope(deadline=bench.clock.now + 10))
+        await settled()
+        firsts.append(bench.client.calls[0].address.host)
+        if firsts[-1] == "a.test":
+            _, answering = await hedged_calls(bench)
+        else:
+            answering = bench.client.calls[0]
+        answering.answer()
+        await task
+        bench.clock.now += 2.0  # or the hedges would be too many for their budget
+
+    assert firsts[:12] == ["a.test", "b.test"] * 6
+    assert firsts[-4:] == ["b.test"] * 4
+    assert bench.pipeline._balancer.states() == {
+        "http://a.test": "ejected",
+        "http://b.test": "healthy",
+    }
 
 
 async def no_hedge(bench: Bench, message: Envelope, took: float = 0.0) -> None:

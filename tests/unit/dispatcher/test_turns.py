@@ -147,6 +147,18 @@ def test_draining_takes_everything() -> None:
     assert turns.take() == 3
 
 
+def test_those_that_are_asked_for_are_taken_out() -> None:
+    """Oldest of the heaviest tier first; the others stay in their order, and are counted."""
+    turns: Turns[int] = Turns({"FREE": tier(weight=1), "PRO": tier(weight=8)})
+    for number in range(4):
+        turns.add("FREE", number)
+        turns.add("PRO", 10 + number)
+
+    assert turns.take_those(lambda item: item % 2 == 1) == [11, 13, 1, 3]
+    assert len(turns) == 4
+    assert turns.drain() == [10, 12, 0, 2]
+
+
 def test_an_unknown_tier_is_an_error() -> None:
     """Work of a tier that the configuration doesn't have is refused, not lost."""
     with pytest.raises(KeyError):

@@ -195,6 +195,24 @@ def rated(**options: Any) -> Bench:
     return Bench(failure_threshold=1000, minimum_calls=10, window=60.0, **options)
 
 
+def test_what_is_broken_off_may_have_been_slow() -> None:
+    """It took so long in any case, and counts as slow; what took less counts as nothing."""
+    bench = rated(slow_call_rate=0.5, slow_call_duration=1.0)
+    for _ in range(20):
+        bench.breaker.released(bench.permit(), 0.9)
+    for _ in range(9):
+        bench.breaker.released(bench.permit(), 1.0)
+    assert bench.breaker.state is CLOSED
+    bench.breaker.released(bench.permit(), 1.0)
+    assert bench.breaker.state is OPEN
+
+    bench.clock.now += 60.0
+    bench.breaker.released(bench.permit(), 0.9)
+    assert bench.breaker.state is HALF_OPEN
+    bench.breaker.released(bench.permit(), 1.0)
+    assert bench.states == [OPEN, HALF_OPEN, OPEN]
+
+
 def test_a_failure_rate_opens_it() -> None:
     """Every second call failing opens it, though never two in a row; not before the volume."""
     bench = rated(failure_rate=0.5)

@@ -1,6 +1,7 @@
 """The adaptive limit, with simulated services of known capacity."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from math import sqrt
 
 import pytest
@@ -109,6 +110,30 @@ class TestChange:
         service.run(60)
 
         assert service.run(60).throughput > 0.9 * 16 / (3 * MEAN)
+
+    @pytest.mark.parametrize(("seconds", "part"), [(0.1, 0.9), (0.3, 0.75)])
+    def test_it_does_not_wait_for_the_next_regular_probe(self, seconds: float, part: float) -> None:
+        """Where calls take much longer from now on, that would be in 40 s, or in 80."""
+        service = Service(8, constant(MEAN))
+        service.run(41)
+        service.work = constant(seconds)
+        service.run(25)
+
+        assert service.run(15).throughput > part * 8 / seconds
+
+    def test_an_overload_is_not_probed_all_the_time(self) -> None:
+        """Where regular probes are 80 s apart, a limit that falls for good is probed once more."""
+        service = Service(16, constant(0.3))
+        service.run(130)
+        service.slots = 2
+        limit = service.dispatchers[0].limit
+        probing = []
+        for _ in range(650):
+            service.run(0.1)
+            probing.append(limit.current < limit.settled)
+
+        began = [now for last, now in pairwise(probing) if now and not last]
+        assert len(began) == 1
 
     def test_work_that_becomes_quick_again(self) -> None:
         """Within some probes, the old slowness is no excuse for a queue any more."""

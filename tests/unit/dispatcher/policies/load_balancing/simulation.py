@@ -106,6 +106,11 @@ class Fleet:
         for _ in range(times):
             self.end(name, Verdict.FAILURE, seconds=0.0)
 
+    def late(self, name: str, times: int) -> None:
+        """Hedged calls of that instance that are broken off, at this moment."""
+        for _ in range(times):
+            self.end(name, Verdict.LATE, seconds=0.0)
+
     def state(self, name: str) -> str:
         """That instance's state."""
         return self.balancer.states()[name]

@@ -36,6 +36,43 @@ def test_a_success_between_them(fleet: Fleet) -> None:
     assert fleet.state("a") == "ejected"
 
 
+def test_every_call_was_late_for_long(fleet: Fleet) -> None:
+    """From ten seconds after the first of them they are failures; five of those eject."""
+    fleet.late("a", times=100)
+    fleet.clock.now += 9.9
+    fleet.late("a", times=100)
+    assert fleet.state("a") == "healthy"
+
+    fleet.clock.now += 0.1
+    fleet.late("a", times=4)
+    assert fleet.state("a") == "healthy"
+    fleet.late("a", times=1)
+    assert fleet.state("a") == "ejected"
+
+
+def test_late_calls_with_a_success_between_them(fleet: Fleet) -> None:
+    """An instance that is of some use stays; so does one that is rarely called, and late once."""
+    for _ in range(20):
+        fleet.late("a", times=10)
+        fleet.clock.now += 9.9
+        fleet.end("a", Verdict.SUCCESS, seconds=0.0)
+    fleet.clock.now += 3600
+    fleet.late("a", times=10)
+
+    assert fleet.state("a") == "healthy"
+
+
+def test_late_calls_that_end_after_the_ejection(fleet: Fleet) -> None:
+    """They say nothing of the instance when it has returned."""
+    fleet.fail("a")
+    fleet.late("a", times=1)
+    fleet.clock.now += 30
+    fleet.picks(1)
+    fleet.late("a", times=10)
+
+    assert fleet.news.told == ["a ejected for 30", "a returned"]
+
+
 def test_it_returns_when_its_time_is_over(fleet: Fleet) -> None:
     """After 30 s it is picked again, and that is told."""
     fleet.fail("a")
