@@ -92,13 +92,13 @@ class Link(ABC):
     # --- life -----------------------------------------------------------------------------------
 
     @classmethod
-    async def open(cls, url: str, publish_timeout: float) -> Self:
-        """Connect and open the channels."""
+    async def open(cls, url: str, publish_timeout: float, max_message: int) -> Self:
+        """Connect and open the channels; messages are to have up to ``max_message`` bytes."""
         link = cls(publish_timeout)
         address = URL(url)
         if "heartbeat" not in address.query:
             address = address.update_query(heartbeat=HEARTBEAT)
-        factory = LaneTransportFactory()
+        factory = LaneTransportFactory(max_message)
         connection = _Connection(address, transport_factory=factory)
         try:
             async with answered():

@@ -194,7 +194,7 @@ class RabbitMQBroker:
         await self._supervisor.connected.wait()
 
     async def _open_link(self) -> Link:
-        link = await self._link_class.open(self._url, self._publish_timeout)
+        link = await self._link_class.open(self._url, self._publish_timeout, self.max_message)
         try:
             link.on_cancelled = partial(self._consumer_cancelled, link)
             link.on_unroutable = partial(self._unroutable, link)
