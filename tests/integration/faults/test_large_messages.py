@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from broker.contract import Published
+from broker.rabbitmq import RabbitMQBroker
+from broker.topology import RequestQueue
+from tests.conformance.carriers import envelope, published
 from tests.integration.door import ask
 from tests.integration.faults.accounting import Account, outcomes, requests, whole
 from tests.integration.faults.plant import Plan, plant, total
@@ -16,6 +20,7 @@ from tests.servers import RabbitMQNode
 
 MOST = 256 * 1024
 TOO_MUCH = b"x" * (MOST + 1)
+LANE_AND_PLAIN = pytest.mark.parametrize("lane", [True, False], ids=["lane", "plain"])
 
 
 @pytest.fixture
@@ -34,7 +39,7 @@ async def strict_vhost(node: RabbitMQNode, own_vhost: str) -> AsyncIterator[str]
         await asyncio.to_thread(node.ctl, "eval", change.format(usual[0]))
 
 
-@pytest.mark.parametrize("lane", [True, False], ids=["lane", "plain"])
+@LANE_AND_PLAIN
 async def test_each_harms_only_itself(tmp_path: Path, strict_vhost: str, lane: bool) -> None:
     """One 413, or one call and a 502; no connection is lost, and everybody else is served."""
     calls = 0
@@ -79,3 +84,17 @@ async def test_each_harms_only_itself(tmp_path: Path, strict_vhost: str, lane: b
     assert (lost, seen["never"]) == (0, 0)
     assert outcomes(results) == {("GET", 200): 30, ("POST", 200): 30}
     assert Account.of(results, seen) == whole(60)
+
+
+@LANE_AND_PLAIN
+async def test_a_broker_that_takes_less_than_it_was_said_to(
+    strict_vhost: str, lane: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log has the broker's own reason for the lost connection."""
+    queue = RequestQueue("service", "FREE", limit=10)
+    async with RabbitMQBroker(strict_vhost, lane=lane) as broker, asyncio.timeout(20):
+        await broker.connected()
+        await broker.declare([queue])
+        assert await published(broker, envelope("service", body=TOO_MUCH)) is Published.LOST
+        while "larger than configured max size" not in caplog.text:  # noqa: ASYNC110 - a log has no event
+            await asyncio.sleep(0.02)
