@@ -60,7 +60,7 @@ class Node:
         self.snapshot = snapshot
         self._registry = metrics_registry()
         self._tracing = _tracing(settings)
-        self._broker = _broker(settings, BrokerMetrics(self._registry))
+        self._broker = _broker(settings, snapshot, BrokerMetrics(self._registry))
         news = DiscoveryMetrics(self._registry) if Role.DISPATCHER in roles else None
         self._instances = _instances(settings, news)
         self._dispatcher: DispatcherRole | None = None
@@ -120,6 +120,7 @@ class Node:
             if self._stopping.is_set():
                 return
             snapshot = make(self.snapshot)
+            self._broker.max_message = snapshot.options.limits.max_message
             await self._declare(snapshot)
             services = {**self.snapshot.services, **snapshot.services}
             if self._dispatcher is not None:
@@ -235,11 +236,12 @@ def _dns_state(failing: Mapping[str, bool]) -> str:
     return f"failing: {', '.join(names)}" if names else "answering"
 
 
-def _broker(settings: Settings, listener: BrokerListener) -> Broker:
+def _broker(settings: Settings, snapshot: Snapshot, listener: BrokerListener) -> Broker:
+    most = snapshot.options.limits.max_message
     if settings.amqp_url is None:
-        return EmbeddedBroker(listener=listener)
+        return EmbeddedBroker(listener=listener, max_message=most)
     url = settings.amqp_url.get_secret_value()
-    return RabbitMQBroker(url, lane=settings.amqp_lane, listener=listener)
+    return RabbitMQBroker(url, lane=settings.amqp_lane, listener=listener, max_message=most)
 
 
 def _instances(settings: Settings, listener: DiscoveryListener | None) -> Registry:

@@ -20,8 +20,13 @@ class Published(Enum):
     ACCEPTED = auto()  # the broker has it
     QUEUE_FULL = auto()  # refused: the queue is at its limit
     UNROUTABLE = auto()  # no queue for this service and tier
+    TOO_LARGE = auto()  # never sent: larger than what the broker takes
     UNAVAILABLE = auto()  # never sent: no connection, blocked, or its buffer is full
     LOST = auto()  # sent, but the connection ended or the time ran out before the broker's word
+
+
+class MessageTooLarge(ValueError):
+    """The broker would take no message of this size; it was not sent."""
 
 
 class ConnectionState(Enum):
@@ -83,7 +88,11 @@ class Broker(Protocol):
 
     An async context manager. Entering starts it without waiting for the broker; ``connected``
     waits. What was declared and subscribed is declared and subscribed again after each reconnect.
+    ``max_message``, in bytes, is what requests and replies are measured by before they are sent;
+    it may be set at any time. A broker that is sent more ends the connection.
     """
+
+    max_message: int
 
     async def __aenter__(self) -> Self:
         """Start connecting."""
@@ -123,6 +132,7 @@ class Broker(Protocol):
 
         ``to`` is the queue's name, ``topology.reply_queue(node)``, as ``Envelope.reply_to`` has it.
         Sent before an ``ack`` that follows on the same broker, so that no reply is lost to it.
+        Raises MessageTooLarge.
         """
 
     def publish_event(self, event: Event) -> None:

@@ -1,6 +1,6 @@
 """The carrier for one process: the broker's semantics without a broker.
 
-Messages pass by reference, as nothing can change them.
+Messages pass by reference, as nothing can change them. So their sizes are those of their bodies.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ from typing import Self
 from broker.contract import (
     BrokerListener,
     ConnectionState,
+    MessageTooLarge,
     OnDelivery,
     OnEvent,
     OnLeading,
@@ -24,7 +25,7 @@ from broker.contract import (
 from broker.embedded_queue import Callbacks, Clock, DeadLetter, EmbeddedConsumer, EmbeddedQueue
 from broker.events import Event, Kind
 from broker.messages import Envelope, Reply
-from broker.topology import DEAD_LETTER_LIMIT, RequestQueue, reply_queue
+from broker.topology import DEAD_LETTER_LIMIT, MAX_MESSAGE, RequestQueue, reply_queue
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,7 +87,9 @@ class EmbeddedBroker:
         listener: BrokerListener | None = None,
         clock: Clock = time.time,
         server: EmbeddedServer | None = None,
+        max_message: int = MAX_MESSAGE,
     ) -> None:
+        self.max_message = max_message
         self._listener = listener or BrokerListener()
         self._server = server or EmbeddedServer(clock)
         self._soon = self._server.callbacks.soon
@@ -175,8 +178,10 @@ class EmbeddedBroker:
         on_reply = self._server.reply_queues.get(to) if self._open.is_set() else None
         if on_reply is None or deadline <= self._server.clock():
             asyncio.get_running_loop().call_soon(self._listener.reply_dropped, to, reply.id)
-        else:
-            self._soon(on_reply, reply)
+            return
+        if len(reply.body) > self.max_message:
+            raise MessageTooLarge(f"{len(reply.body)} bytes")
+        self._soon(on_reply, reply)
 
     def publish_event(self, event: Event) -> None:
         """Tell all who subscribed to its kind."""
@@ -199,6 +204,8 @@ class EmbeddedBroker:
     def _offer(self, envelope: Envelope) -> Published:
         if not self._open.is_set():
             return Published.UNAVAILABLE
+        if len(envelope.body) > self.max_message:
+            return Published.TOO_LARGE
         queue = self._server.queues.get((envelope.service, envelope.tier))
         if queue is None:
             return Published.UNROUTABLE

@@ -92,13 +92,13 @@ class Link(ABC):
     # --- life -----------------------------------------------------------------------------------
 
     @classmethod
-    async def open(cls, url: str, publish_timeout: float) -> Self:
-        """Connect and open the channels."""
+    async def open(cls, url: str, publish_timeout: float, max_message: int) -> Self:
+        """Connect and open the channels; messages are to have up to ``max_message`` bytes."""
         link = cls(publish_timeout)
         address = URL(url)
         if "heartbeat" not in address.query:
             address = address.update_query(heartbeat=HEARTBEAT)
-        factory = LaneTransportFactory()
+        factory = LaneTransportFactory(max_message)
         connection = _Connection(address, transport_factory=factory)
         try:
             async with answered():
@@ -122,8 +122,8 @@ class Link(ABC):
         self._control_lock = asyncio.Lock()
         self._publishing = await self.open_channel(confirms=True)
         self._delivering = await self.open_channel(confirms=False)
-        self._publishing.closing.add_done_callback(self._end)
-        self._delivering.closing.add_done_callback(self._end)
+        self._publishing.closing.add_done_callback(self._channel_closed)
+        self._delivering.closing.add_done_callback(self._channel_closed)
         self._delivering.on_consumer_cancel_callbacks.add(self._cancelled)
 
     async def open_channel(self, *, confirms: bool) -> aiormq.abc.AbstractChannel:
@@ -131,6 +131,13 @@ class Link(ABC):
         channel = self._connection.channel(publisher_confirms=confirms, on_return_raises=confirms)
         await channel.initialize(timeout=RPC_TIMEOUT)
         return await channel.get_underlay_channel()
+
+    def _channel_closed(self, closing: asyncio.Future[Any]) -> None:
+        """Tell why, where the broker did it: as it does over a message that it finds too large."""
+        error = None if closing.cancelled() else closing.exception()
+        if isinstance(error, aiormq.exceptions.AMQPChannelError):
+            log.warning("the broker closed a channel: %s", error)
+        self._end(closing)
 
     def _end(self, _: object) -> None:
         if not self.closed.done():

@@ -20,6 +20,7 @@ import msgspec
 from broker.contract import (
     BrokerListener,
     ConnectionState,
+    MessageTooLarge,
     OnDelivery,
     OnEvent,
     OnLeading,
@@ -48,6 +49,7 @@ from broker.topology import (
     DEAD_LETTER_LIMIT_BYTES,
     DEAD_LETTER_QUEUE,
     EVENT_EXCHANGE,
+    MAX_MESSAGE,
     REPLY_QUEUE_EXPIRES_MS,
     REPLY_QUEUE_LIMIT,
     REQUEST_EXCHANGE,
@@ -141,10 +143,12 @@ class RabbitMQBroker:
         *,
         lane: bool = True,
         listener: BrokerListener | None = None,
+        max_message: int = MAX_MESSAGE,
         publish_timeout: float = 2.0,
         clock: Callable[[], float] = time.time,
         jitter: Callable[[], float] = random.random,
     ) -> None:
+        self.max_message = max_message
         self._url = url
         self._link_class = LaneLink if lane else PlainLink
         self._listener = listener or BrokerListener()
@@ -190,7 +194,7 @@ class RabbitMQBroker:
         await self._supervisor.connected.wait()
 
     async def _open_link(self) -> Link:
-        link = await self._link_class.open(self._url, self._publish_timeout)
+        link = await self._link_class.open(self._url, self._publish_timeout, self.max_message)
         try:
             link.on_cancelled = partial(self._consumer_cancelled, link)
             link.on_unroutable = partial(self._unroutable, link)
@@ -318,12 +322,16 @@ class RabbitMQBroker:
         if link is None or not link.can_publish:
             asyncio.get_running_loop().call_soon(on_published, Published.UNAVAILABLE)
             return
+        body = encode(envelope)
+        if len(body) > self.max_message:
+            asyncio.get_running_loop().call_soon(on_published, Published.TOO_LARGE)
+            return
         link.publish(
             REQUEST_EXCHANGE,
             routing_key(envelope.service, envelope.tier),
             envelope.id,
             self._remaining_ms(envelope.deadline),
-            encode(envelope),
+            body,
             on_published,
         )
 
@@ -418,8 +426,11 @@ class RabbitMQBroker:
         if link is None or not remaining_ms:
             loop = asyncio.get_running_loop()
             loop.call_soon(self._listener.reply_dropped, to, reply.id)
-        else:
-            link.reply(to, reply.id, remaining_ms, encode(reply))
+            return
+        body = encode(reply)
+        if len(body) > self.max_message:
+            raise MessageTooLarge(f"{len(body)} bytes with its head")
+        link.reply(to, reply.id, remaining_ms, body)
 
     # --- events ---------------------------------------------------------------------------------
 

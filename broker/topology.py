@@ -13,6 +13,7 @@ REPLY_QUEUE_LIMIT = 100_000
 EVENT_EXCHANGE = "gateway.events"
 EVENT_QUEUE_LIMIT = 1_000  # events that wait for one subscriber
 LEADER_QUEUE_PREFIX = "gateway.leader."
+MAX_MESSAGE = 16 * 1024**2  # bytes; what RabbitMQ 4 takes if it is not told otherwise
 
 
 @dataclass(frozen=True, slots=True)

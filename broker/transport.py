@@ -17,7 +17,9 @@ from yarl import URL
 from broker.lane import FRAME_END, FRAME_OVERHEAD, Lane
 
 FRAME_MAX = 131_072  # until the connection is tuned; what RabbitMQ proposes
-WRITE_LIMIT = 4 * 1024**2  # bytes that wait for the socket before publishing is refused
+# Bytes that wait for the socket, beside one message of the largest size, before publishing is
+# refused: a single message must not have all others refused while it leaves.
+WRITE_LIMIT = 4 * 1024**2
 
 BLOCKED, UNBLOCKED = bytes((0, 10, 0, 60)), bytes((0, 10, 0, 61))  # class Connection
 _HEARTBEAT = bytes((8, 0, 0, 0, 0, 0, 0, FRAME_END))
@@ -29,10 +31,16 @@ class FrameError(ConnectionError):
 
 
 class LaneProtocol(asyncio.StreamReaderProtocol):
-    """Splits a connection's frames between its lanes and aiormq's reader; writes for the lanes."""
+    """Splits a connection's frames between its lanes and aiormq's reader; writes for the lanes.
 
-    def __init__(self, reader: asyncio.StreamReader, loop: asyncio.AbstractEventLoop) -> None:
+    ``max_message`` is bytes.
+    """
+
+    def __init__(
+        self, reader: asyncio.StreamReader, loop: asyncio.AbstractEventLoop, max_message: int
+    ) -> None:
         super().__init__(reader, loop=loop)
+        self._write_limit = WRITE_LIMIT + max_message
         self.frame_max = FRAME_MAX
         self.blocked = False
         self.writable = True
@@ -146,7 +154,7 @@ class LaneProtocol(asyncio.StreamReaderProtocol):
         """Bound what may wait for the socket."""
         super().connection_made(transport)
         self._wire = cast(asyncio.Transport, transport)
-        self._wire.set_write_buffer_limits(high=WRITE_LIMIT)
+        self._wire.set_write_buffer_limits(high=self._write_limit)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell aiormq's reader, and whoever waits for ``lost``."""
@@ -173,13 +181,16 @@ class LaneTransportFactory(aiormq.connection.TransportFactory):
 
     protocol: LaneProtocol
 
+    def __init__(self, max_message: int) -> None:
+        self._max_message = max_message
+
     async def create(
         self, url: URL, **kwargs: Any
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Connect, with TLS for ``amqps``. Raises AMQPConnectionError."""
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader(loop=loop)
-        self.protocol = LaneProtocol(reader, loop)
+        self.protocol = LaneProtocol(reader, loop, self._max_message)
         provider: SSLContextProvider = kwargs["ssl_context_provider"]
         tls = await provider.get_context() if url.scheme == "amqps" else None
         try:

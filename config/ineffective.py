@@ -25,6 +25,7 @@ def ineffective(snapshot: Snapshot) -> list[str]:
         for route in snapshot.routes
         for doubt in _of_route(route, snapshot)
     ]
+    found += _larger_than_messages(snapshot)
     return found + [
         f'transforms.yaml: transform "{name}": condition: no route has such requests'
         for name in _without_route(snapshot)
@@ -82,6 +83,27 @@ def _of_breaker(breaker: CircuitBreakerOptions) -> Iterator[str]:
                 )
     if "fallback_status" in said and breaker.fallback_response is None:
         yield "circuit_breaker.fallback_status: without effect, as there is no fallback_response"
+
+
+def _larger_than_messages(snapshot: Snapshot) -> Iterator[str]:
+    """Bodies that may pass, but for the message that has to carry them."""
+    limits = snapshot.options.limits
+    sizes = [("gateway.yaml: limits.max_body", limits.max_body)]
+    sizes += [
+        (f'routes.yaml: route "{route.label}": max_body', route.max_body)
+        for route in snapshot.routes
+        if route.max_body is not None
+    ]
+    sizes += [
+        (f'services.yaml: service "{name}": max_response', service.max_response)
+        for name, service in snapshot.services.items()
+    ]
+    for key, size in sizes:
+        if size >= limits.max_message:
+            yield (
+                f"{key}: {size} bytes do not fit into a message of {limits.max_message}, head and "
+                "all (limits.max_message of gateway.yaml)"
+            )
 
 
 def _without_route(snapshot: Snapshot) -> Iterator[str]:

@@ -37,6 +37,7 @@ from config.values import (
     HostName,
     JsonPathText,
     JwksUrl,
+    MessageSize,
     Method,
     Methods,
     Name,
@@ -734,9 +735,13 @@ class Auth(Model):
 
 
 class Limits(Model):
-    """Bounds on what one client may send or hold."""
+    """Bounds on what one client may send or hold.
+
+    ``max_message`` is the broker's: of a request or an answer as a message, head and body.
+    """
 
     max_body: Size = 1024**2
+    max_message: MessageSize = 16 * 1024**2
     max_header_bytes: PositiveSize = 16_384
     max_header_count: PositiveCount = 100
     header_timeout: Seconds = 10.0

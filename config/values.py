@@ -192,6 +192,14 @@ Size = Annotated[
 PositiveSize = Annotated[
     Size, Field(ge=1), _words("a size from 1 on like 1048576, 64KiB or 1MiB, at most 1GiB")
 ]
+# RabbitMQ can be told no more than 512 MiB.
+MessageSize = Annotated[
+    int,
+    Strict(),
+    BeforeValidator(parse_size),
+    Field(ge=64 * 1024, le=512 * 1024**2),
+    _words("a size from 64KiB to 512MiB"),
+]
 Seconds = Annotated[
     Number,
     Field(gt=0, le=_DAY),

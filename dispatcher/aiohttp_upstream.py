@@ -4,10 +4,10 @@ It differs where aiohttp can't be told otherwise:
 
 - Requests: a field that is repeated has the spelling of its first; what of a value is not UTF-8 is
   left out; an empty query loses its ``?``; DELETE without a body says ``Content-Length: 0``.
-- Responses: bare CR and LF, control characters, folded lines, a space behind a chunk size and any
-  trailers are taken; what follows a response in its last read fails it; a body until close is taken
-  for whole after a reset; interim responses, chunk extensions and the number of chunks have no
-  limit; a response that broke off in its head counts as none.
+- Responses: those of RTSP, bare CR and LF, control characters in fields, folded lines, a space
+  behind a chunk size and any trailers are taken; what follows a response in its last read fails
+  it; a body until close is taken for whole after a reset; interim responses, chunk extensions and
+  the number of chunks have no limit; a response that broke off in its head counts as none.
 - Connections: a response that nobody asked for is given to the next request on its connection; the
   longest idle connection is used first; the method alone says whether a request is repeated, which
   it is when a fresh connection was lost, too, and nobody is asked or counts it; an upstream that
@@ -219,12 +219,12 @@ class AiohttpCaller:
             trace_request_ctx=progress,
         ) as response:
             version = response.version or aiohttp.HttpVersion10
-            check_status(response.status, f"{version.major}.{version.minor}")
+            reason = (response.reason or "").encode("utf-8", "surrogateescape")
+            check_status(response.status, f"{version.major}.{version.minor}", reason)
             check_size(response.raw_headers)
             keep_length = request.method == "HEAD"
             headers, _ = end_to_end(response.raw_headers, keep_length=keep_length)
             body = b"" if keep_length else await self._body(response)
-            reason = (response.reason or "").encode("utf-8", "surrogateescape")
             return UpstreamResponse(response.status, reason, headers, body)
 
     async def _body(self, response: aiohttp.ClientResponse) -> bytes:

@@ -3,6 +3,7 @@
 RFC 9110 section 7.6.1 (what a proxy takes off) and RFC 9112 (how a message is framed).
 """
 
+import re
 from collections.abc import Sequence
 
 from broker.messages import Headers
@@ -18,7 +19,10 @@ from dispatcher.upstream import (
 
 MAX_HEAD_BYTES = 65_536
 MAX_HEAD_FIELDS = 200
+MAX_REASON = 1024  # bytes
 MAX_OVERHEAD = 16_384  # bytes of chunk framing beyond those of the data, as at the door
+_REASON = bytes(byte for byte in range(256) if byte in b"\t " or (byte > 0x20 and byte != 0x7F))
+_HTTP = re.compile(rb"[\r\n]*HTTP/")
 _TOKEN = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"
 _SET_BY_THE_CLIENT = frozenset({b"", b"host", b"content-length", b"transfer-encoding"})
 _ALWAYS_WITH_LENGTH = frozenset({"POST", "PUT", "PATCH"})
@@ -73,15 +77,33 @@ def _check_request(line: str, request: UpstreamRequest) -> None:
         )
 
 
-def check_status(status: int, version: str) -> None:
+def check_protocol(head: bytes, interim: int) -> None:
+    """Raises ProtocolError unless a response, and so many interim ones before it, are of HTTP.
+
+    ``head`` is what came, to the end of the header block or further. llhttp takes RTSP and ICE too.
+    """
+    start = 0
+    for _ in range(interim + 1):
+        begun = _HTTP.match(head, start)
+        if begun is None:
+            raise ProtocolError("a response that is not of HTTP", sent=True)
+        start = head.find(b"\r\n\r\n", begun.end()) + 4
+
+
+def check_status(status: int, version: str, reason: bytes) -> None:
     """Raises ProtocolError unless it is a status that may come, from HTTP/1.1 or 1.0.
 
-    101 may not: no upgrade was asked for.
+    101 may not: no upgrade was asked for. Nor may control characters in the reason phrase
+    (RFC 9112 section 4); one that is too long raises ResponseTooLarge.
     """
     if not 100 <= status <= 599 or status == 101:
         raise ProtocolError(f"a response of status {status}", sent=True)
     if version not in ("1.1", "1.0"):
         raise ProtocolError(f"a response of HTTP version {version}", sent=True)
+    if reason.translate(None, _REASON):
+        raise ProtocolError("a control character in the reason phrase", sent=True)
+    if len(reason) > MAX_REASON:
+        raise ResponseTooLarge("the reason phrase is over the limit", sent=True)
 
 
 def check_size(received: Sequence[tuple[bytes, bytes]]) -> None:

@@ -2,7 +2,7 @@
 
 llhttp, through httptools, parses. It leaves three things to its caller: the answer to a HEAD has no
 body whatever its header says, a response without framing ends with the connection, and bytes that
-nobody asked for must never become the answer to a later request.
+nobody asked for must never become the answer to a later request. Its other protocols are refused.
 """
 
 import asyncio
@@ -20,6 +20,7 @@ from dispatcher.fields import (
     MAX_HEAD_FIELDS,
     MAX_OVERHEAD,
     body_too_large,
+    check_protocol,
     check_size,
     check_status,
     end_to_end,
@@ -69,6 +70,8 @@ class Connection(asyncio.Protocol):
     # The response under way, reset for each request:
     _silent: bool  # not a byte of it has come
     _unparsed: int  # bytes since the last visible progress
+    _head: bytes  # all that came before the header block of the final response was whole
+    _interim: int  # responses in it that were not the final one
     _received: list[tuple[bytes, bytes]]
     _status: int  # 0 until the header block of the final response is whole
     _reason: bytes
@@ -149,6 +152,8 @@ class Connection(asyncio.Protocol):
             self._silence.heard()
         self._silent = False
         self._unparsed += len(data)
+        if not self._status:
+            self._head += data
         try:
             self._parser.feed_data(data)
         except HttpParserError as error:
@@ -203,13 +208,16 @@ class Connection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         """The header block is whole: interim responses are skipped, a final one is taken."""
         status = self._parser.get_status_code()
-        check_status(status, self._parser.get_http_version())
+        check_status(status, self._parser.get_http_version(), self._reason)
         if self._unparsed > MAX_HEAD_BYTES or len(self._received) > MAX_HEAD_FIELDS:
             check_size(self._received)
         if status < 200:
             self._received.clear()
             self._reason = b""
+            self._interim += 1
             return
+        check_protocol(self._head, self._interim)
+        self._head = b""
         exchange = cast(Exchange, self._exchange)
         self._headers, hop = end_to_end(self._received, keep_length=exchange.is_head)
         self._status = status
@@ -275,6 +283,8 @@ class Connection(asyncio.Protocol):
     def _start_response(self) -> None:
         self._silent = True
         self._unparsed = 0
+        self._head = b""
+        self._interim = 0
         self._received = []
         self._status = 0
         self._reason = b""

@@ -1,15 +1,18 @@
 """How a delivery ends: a closed set of outcomes, and the one place that settles, last and once."""
 
+import logging
 import time
 from collections.abc import Callable
 from typing import assert_never
 
 import msgspec
 
-from broker.contract import Broker, ConnectionState, Delivery
+from broker.contract import Broker, ConnectionState, Delivery, MessageTooLarge
 from broker.messages import Envelope, Executed, Problem, Reply
-from broker.problems import ProblemType
+from broker.problems import ProblemType, ProxyError
 from dispatcher.listener import DispatcherListener
+
+logger = logging.getLogger(__name__)
 
 
 class Answered(msgspec.Struct, frozen=True, gc=False):
@@ -95,6 +98,22 @@ def problem_reply(
     return Reply(id=envelope.id, status=kind.status, problem=problem)
 
 
+def _too_large(reply: Reply, error: MessageTooLarge) -> Reply:
+    """What a client gets instead of an answer that the broker would not take."""
+    fields = {"request_id": reply.id}
+    logger.warning("the answer of %s is too large: %s", reply.instance, error, extra=fields)
+    kind = ProblemType.UPSTREAM_PROTOCOL
+    problem = Problem(
+        kind.slug,
+        "The service's answer is too large.",
+        "unknown",
+        proxy_error=ProxyError.HTTP_RESPONSE_BODY_SIZE,
+    )
+    return msgspec.structs.replace(
+        reply, status=kind.status, reason=b"", headers=(), body=b"", problem=problem
+    )
+
+
 class Settler:
     """Sends the reply, then tells the broker what becomes of the message."""
 
@@ -145,7 +164,11 @@ class Settler:
         elif self._broker.state is ConnectionState.DISCONNECTED:
             self._unsent.append((envelope, reply))
         else:
-            self._broker.reply(envelope.reply_to, reply, envelope.deadline)
+            try:
+                self._broker.reply(envelope.reply_to, reply, envelope.deadline)
+            except MessageTooLarge as error:
+                reply = _too_large(reply, error)
+                self._broker.reply(envelope.reply_to, reply, envelope.deadline)
             self._listener.answered(envelope, reply)
 
 

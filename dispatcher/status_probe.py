@@ -13,7 +13,7 @@ from httptools import HttpParserError, HttpResponseParser
 from broker.messages import Headers
 from broker.problems import ProxyError
 from dispatcher.connecting import cause, open_connection
-from dispatcher.fields import MAX_HEAD_BYTES, check_size, check_status, request_head
+from dispatcher.fields import MAX_HEAD_BYTES, check_protocol, check_size, check_status, request_head
 from dispatcher.options import ClientTls
 from dispatcher.resolver import Resolver
 from dispatcher.upstream import (
@@ -60,7 +60,9 @@ class _StatusReader(asyncio.Protocol):
         self.status: Future[int] = asyncio.get_running_loop().create_future()
         self._head = head
         self._parser = HttpResponseParser(self)
-        self._bytes = 0
+        self._came = b""
+        self._interim = 0
+        self._reason = b""
         self._fields: list[tuple[bytes, bytes]] = []
 
     # --- called by the transport ---
@@ -71,7 +73,7 @@ class _StatusReader(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self.status.done():
             return
-        self._bytes += len(data)
+        self._came += data
         try:
             self._parser.feed_data(data)
         except HttpParserError as error:
@@ -79,7 +81,7 @@ class _StatusReader(asyncio.Protocol):
             if not isinstance(raised, UpstreamError):
                 raised = ProtocolError(str(error), sent=True)
             self._fail(raised)
-        if self._bytes > MAX_HEAD_BYTES:
+        if len(self._came) > MAX_HEAD_BYTES:
             self._fail(ResponseTooLarge("too much before the answer", sent=True))
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -91,6 +93,9 @@ class _StatusReader(asyncio.Protocol):
 
     # --- called by the parser ---
 
+    def on_status(self, reason: bytes) -> None:
+        self._reason += reason
+
     def on_header(self, name: bytes, value: bytes) -> None:
         self._fields.append((name, value))
 
@@ -98,11 +103,15 @@ class _StatusReader(asyncio.Protocol):
         if self.status.done():
             return
         status = self._parser.get_status_code()
-        check_status(status, self._parser.get_http_version())
+        check_status(status, self._parser.get_http_version(), self._reason)
         check_size(self._fields)
         self._fields = []
-        if status >= 200:
-            self.status.set_result(status)
+        self._reason = b""
+        if status < 200:
+            self._interim += 1
+            return
+        check_protocol(self._came, self._interim)
+        self.status.set_result(status)
 
     def _fail(self, error: UpstreamError) -> None:
         if not self.status.done():

@@ -25,7 +25,7 @@ RESEND_INTERVAL = 0.01  # seconds between batches
 BROKER_RETRY_AFTER = 2  # seconds; about as long as the carrier waits between attempts to connect
 QUEUE_RETRY_AFTER = 1
 
-_REFUSALS = {
+_REFUSALS: dict[Published, tuple[ProblemType, str, int | None]] = {
     Published.QUEUE_FULL: (
         ProblemType.QUEUE_FULL,
         "The queue of the service is full.",
@@ -35,6 +35,11 @@ _REFUSALS = {
         ProblemType.BROKER_UNAVAILABLE,
         "The service has no queue at the message broker.",
         BROKER_RETRY_AFTER,
+    ),
+    Published.TOO_LARGE: (
+        ProblemType.BODY_TOO_LARGE,
+        "The request is larger than what the message broker takes.",
+        None,
     ),
     Published.UNAVAILABLE: (
         ProblemType.BROKER_UNAVAILABLE,
@@ -47,6 +52,9 @@ _REFUSALS = {
         BROKER_RETRY_AFTER,
     ),
 }
+
+# There the broker would say the same of a further copy.
+_FINAL = (Published.QUEUE_FULL, Published.TOO_LARGE)
 
 
 class ExchangeListener:
@@ -186,7 +194,7 @@ class Exchange:
         maybe_sent = waiting.resent or result is Published.LOST
         blocked = self._broker.state is ConnectionState.BLOCKED  # who knows for how long
         again = waiting.envelope.idempotent and maybe_sent and not blocked
-        if again and result is not Published.QUEUE_FULL:
+        if again and result not in _FINAL:
             self._strand(waiting)
         else:
             kind, detail, retry_after = _REFUSALS[result]

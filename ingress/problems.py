@@ -142,7 +142,7 @@ _MEANINGS = {
     ProblemType.NO_ROUTE: "No route of the gateway matches the path.",
     ProblemType.METHOD_NOT_ALLOWED: "The path has a route, but for the methods in Allow only.",
     ProblemType.REQUEST_TIMEOUT: "Its head or its body took too long to arrive.",
-    ProblemType.BODY_TOO_LARGE: "The body is larger than the route allows.",
+    ProblemType.BODY_TOO_LARGE: "The body is larger than the route, or the message broker, allows.",
     ProblemType.URI_TOO_LONG: "The request target is longer than the gateway reads.",
     ProblemType.UNSUPPORTED_MEDIA_TYPE: "The route does not take a body of this type or coding.",
     ProblemType.EXPECTATION_FAILED: "The only expectation that is understood is 100-continue.",

@@ -1,10 +1,11 @@
 """How publishing ends, and what waits in a queue."""
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable
 
-from broker.contract import Broker, Delivery, Published
+from broker.contract import Broker, ConnectionState, Delivery, Published
 from broker.messages import Envelope
 from broker.topology import RequestQueue
 from tests.conformance.carriers import (
@@ -41,6 +42,33 @@ async def test_an_envelope_arrives_as_it_was(broker: Broker, queue: RequestQueue
     delivery = await inbox.next()
     assert delivery.envelope == message
     assert not delivery.redelivered
+
+
+async def test_a_message_larger_than_the_limit(broker: Broker, queue: RequestQueue) -> None:
+    """It is refused before it is sent; what fits passes, and the limit may change at any time."""
+    broker.max_message = 100_000
+    inbox: Inbox[Delivery] = Inbox()
+    await broker.consume(queue, 10, inbox)
+    large, small = (envelope(queue.service, body=bytes(size)) for size in (100_001, 99_000))
+    outcomes = [await published(broker, message) for message in (large, small)]
+    assert outcomes == [Published.TOO_LARGE, Published.ACCEPTED]
+    broker.max_message = 101_000
+    assert await published(broker, large) is Published.ACCEPTED
+    assert [d.envelope.id for d in await inbox.take(2)] == [small.id, large.id]
+    assert broker.state is ConnectionState.CONNECTED
+
+
+async def test_a_large_message_keeps_no_other_from_being_sent(
+    broker: Broker, queue: RequestQueue
+) -> None:
+    """While it leaves, the connection takes what comes after it."""
+    messages = [envelope(queue.service, body=bytes(size)) for size in (15 * 1024**2, 1)]
+    ended: Inbox[Published] = Inbox()
+    broker.publish(messages[0], ended)
+    for _ in range(3):  # turns of the loop: the socket has been given all of it
+        await asyncio.sleep(0)
+    broker.publish(messages[1], ended)
+    assert await ended.take(2) == [Published.ACCEPTED] * 2
 
 
 async def test_a_full_queue_refuses_all_beyond_its_limit(broker: Broker, service: str) -> None:

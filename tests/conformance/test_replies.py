@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from broker.contract import Broker, Delivery, Published
+from broker.contract import Broker, Delivery, MessageTooLarge, Published
 from broker.messages import Problem, Reply
 from broker.topology import RequestQueue, reply_queue
 from tests.conformance.carriers import Events, Inbox, envelope
@@ -45,6 +45,20 @@ async def test_bodies_pass_unharmed_both_ways(
     broker.reply(delivery.envelope.reply_to, reply, message.deadline)
     delivery.ack()
     assert await replies.next() == reply
+
+
+async def test_a_reply_larger_than_the_limit(broker: Broker, node: str) -> None:
+    """Whoever sends it hears of it at once, and can send another in its place."""
+    replies: Inbox[Reply] = Inbox()
+    await broker.receive_replies(node, replies)
+    broker.max_message = 100_000
+    deadline = time.time() + 60
+    with pytest.raises(MessageTooLarge):
+        broker.reply(reply_queue(node), Reply(id="a", body=bytes(100_001)), deadline)
+    fitting = Reply(id="a", body=bytes(99_000))
+    broker.reply(reply_queue(node), fitting, deadline)
+    assert await replies.next() == fitting
+    assert replies.waiting == 0
 
 
 async def test_problems_come_home_too(broker: Broker, node: str) -> None:

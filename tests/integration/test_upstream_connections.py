@@ -196,3 +196,25 @@ async def test_renewed_files_hold_from_the_next_configuration_on(tmp_path: Path)
             assert await status() == 502
             await gateway.update_config(config_type="services", config_data=users)
             assert await status() == 200
+
+
+async def test_messages_are_measured_by_the_configuration_in_use(tmp_path: Path) -> None:
+    """A larger request is a 413 and not sent; a larger answer a 502, and asked for once."""
+    size = 100_000
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + bytes(size)
+    async with ScriptedUpstream(always(answer)) as upstream:
+        directory = configuration(tmp_path, str(upstream.address))
+        async with APIGateway(config_dir=directory, jwt_secret=SECRET) as gateway:
+
+            async def asked(method: str, body: bytes = b"") -> tuple[int, Any]:
+                request = {"method": method, "path": "/open/x", "body": body}
+                answer = await gateway.handle_request(request, {})
+                return int(answer["status"]), answer["body"]
+
+            assert (await asked("POST", bytes(size)))[0] == 200
+            await gateway.update_config("gateway", {"limits": {"max_message": "64KiB"}})
+            refused, failed = await asked("POST", bytes(size)), await asked("GET")
+            await gateway.update_config("gateway", {})
+            assert (await asked("GET"))[0] == 200
+    assert (refused[0], refused[1]["executed"]) == (413, "no")
+    assert (failed[0], failed[1]["attempts"], failed[1]["executed"]) == (502, 1, "unknown")

@@ -53,11 +53,19 @@ NO_HTTP = {
     "NUL in a value": OK + b"A: b\0c\r\nContent-Length: 0\r\n\r\n",
     "bare CR in a value": OK + b"A: b\rc\r\nContent-Length: 0\r\n\r\n",
     "a field without colon": OK + b"A\r\nContent-Length: 0\r\n\r\n",
+    "NUL in the reason": b"HTTP/1.1 200 O\0K\r\nContent-Length: 0\r\n\r\n",
+    "ESC in the reason": b"HTTP/1.1 200 \x1b[31m\r\nContent-Length: 0\r\n\r\n",
+    "DEL in the reason": b"HTTP/1.1 200 O\x7fK\r\nContent-Length: 0\r\n\r\n",
     "an empty name": OK + b": a\r\nContent-Length: 0\r\n\r\n",
 }
 
 # Where aiohttp's parser is lenient (or, for the length, loses the call), with no way to be strict.
 NO_HTTP_TO_THE_LEAN_CLIENT = {
+    "RTSP": b"RTSP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n",
+    "ICE": b"ICE/1.0 200 OK\r\nContent-Length: 0\r\n\r\n",
+    "RTSP after an interim response": (
+        b"HTTP/1.1 103 X\r\n\r\nRTSP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n"
+    ),
     "bare LF": b"HTTP/1.1 200 OK\nContent-Length: 0\n\n",
     "a space before the colon": OK + b"Content-Length : 0\r\n\r\n",
     "a length among the trailers": CHUNKED + b"0\r\nContent-Length: 3\r\n\r\n",
@@ -85,6 +93,7 @@ TOO_LARGE = {
     "a value without end": OK + b"A: " + b"a" * 300_000,
     "a name without end": OK + b"a" * 300_000,
     "a reason without end": b"HTTP/1.1 200 " + b"X" * 300_000,
+    "a long reason": b"HTTP/1.1 200 " + b"X" * 1025 + b"\r\nContent-Length: 0\r\n\r\n",
     "many fields": OK + b"A: b\r\n" * 201 + b"Content-Length: 0\r\n\r\n",
     "a large header block": OK + (b"A: " + b"b" * 1000 + b"\r\n") * 100 + b"\r\n",
     "a trailer without end": CHUNKED + b"0\r\nA: " + b"b" * 400_000,

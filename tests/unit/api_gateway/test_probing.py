@@ -98,6 +98,8 @@ async def ask(
         (b"HTTP/1.1 500 Sick\r\nContent-Length: 0\r\n\r\n", Outcome.STATUS),
         (b"HTTP/1.1 101 Switching Protocols\r\n\r\n", Outcome.UNREACHABLE),
         (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", Outcome.UNREACHABLE),
+        (b"RTSP/1.0 200 OK\r\n\r\n", Outcome.UNREACHABLE),
+        (b"HTTP/1.1 200 O\0K\r\n\r\n", Outcome.UNREACHABLE),
         (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000 + b"\r\n\r\n", Outcome.UNREACHABLE),
     ],
 )

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from config.ineffective import ineffective
-from config.models import Route, Service, Transform
+from config.models import GatewayOptions, Route, Service, Transform
 from config.snapshot import Snapshot
 
 BREAKER: dict[str, Any] = {"circuit_breaker": {}}
@@ -117,6 +117,27 @@ def test_what_does_something_in_a_service(service: dict[str, Any]) -> None:
 def test_what_does_something(route: dict[str, Any], service: dict[str, Any]) -> None:
     """Is not told."""
     assert told(route, service) == []
+
+
+def test_bodies_larger_than_messages() -> None:
+    """Each key that lets more pass than the broker is said to take."""
+    route = Route.model_validate({"path": "/a", "service": "s", "name": "r", "max_body": "64MiB"})
+    service = Service.model_validate({"name": "s", "base_url": "http://s", "max_response": "16MiB"})
+
+    def of(**limits: str) -> list[str]:
+        options = GatewayOptions.model_validate({"limits": limits})
+        return ineffective(Snapshot(routes=(route,), services={"s": service}, options=options))
+
+    assert of(max_message="65MiB") == []
+    assert of(max_body="17MiB") == [
+        f"{key} bytes do not fit into a message of 16777216, head and all (limits.max_message of "
+        "gateway.yaml)"
+        for key in (
+            "gateway.yaml: limits.max_body: 17825792",
+            'routes.yaml: route "r": max_body: 67108864',
+            'services.yaml: service "s": max_response: 16777216',
+        )
+    ]
 
 
 def test_a_transform_that_no_request_meets() -> None:

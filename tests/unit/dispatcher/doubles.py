@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from broker.contract import (
     ConnectionState,
+    MessageTooLarge,
     OnDelivery,
     OnEvent,
     OnLeading,
@@ -138,6 +139,7 @@ class RecordingBroker:
     """Delivers what a test hands it, and keeps what is sent."""
 
     state: ConnectionState = ConnectionState.CONNECTED
+    max_message: int = 1000  # of bodies
     log: list[str] = field(default_factory=list)
     replies: dict[str, Reply] = field(default_factory=dict)
     declared: list[RequestQueue] = field(default_factory=list)
@@ -177,6 +179,8 @@ class RecordingBroker:
     def reply(self, to: str, reply: Reply, deadline: float) -> None:
         assert to == REPLY_TO
         assert reply.id not in self.replies, "answered twice"
+        if len(reply.body) > self.max_message:
+            raise MessageTooLarge
         self.replies[reply.id] = reply
         self.log.append(f"{reply.id} reply {reply.status}")
 

@@ -8,6 +8,8 @@ from broker.messages import Headers
 from dispatcher.fields import (
     MAX_HEAD_BYTES,
     MAX_HEAD_FIELDS,
+    MAX_REASON,
+    check_protocol,
     check_size,
     check_status,
     end_to_end,
@@ -108,7 +110,42 @@ def test_other_transfer_codings_are_refused(coding: bytes) -> None:
 def test_status_and_version(status: int, version: str) -> None:
     """What no HTTP/1.1 server may answer to these requests."""
     with pytest.raises(ProtocolError):
-        check_status(status, version)
+        check_status(status, version, b"")
+
+
+@pytest.mark.parametrize("byte", [0, 1, 8, 10, 13, 27, 31, 127])
+def test_control_characters_in_a_reason(byte: int) -> None:
+    """Clients would print them, or take them for the end of the line."""
+    with pytest.raises(ProtocolError):
+        check_status(200, "1.1", bytes((79, byte, 75)))
+
+
+def test_reasons_that_may_be() -> None:
+    """RFC 9112 section 4: tab, space, what is visible, and bytes of whatever else; not too many."""
+    check_status(200, "1.1", b"\t " + bytes(range(0x21, 0x7F)) + bytes(range(0x80, 0x100)))
+    check_status(200, "1.1", b"x" * MAX_REASON)
+    with pytest.raises(ResponseTooLarge):
+        check_status(200, "1.1", b"x" * (MAX_REASON + 1))
+
+
+INTERIM = b"HTTP/1.1 103 X\r\nA: b\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("head", "interim"),
+    [
+        (b"RTSP/1.0 200 OK\r\n\r\n", 0),
+        (b"\r\nICE/1.0 200 OK\r\n\r\n", 0),
+        (b"RTSP/1.0 100 X\r\n\r\nHTTP/1.1 200 OK\r\n\r\n", 1),
+        (INTERIM + b"RTSP/1.0 200 OK\r\n\r\nHTTP/1.1 200 OK\r\n\r\n", 1),
+        (b"\r\n\r\n" + INTERIM * 2 + b"\r\n\r\nRTSP/1.0 200 OK\r\n\r\n", 2),
+    ],
+)
+def test_other_protocols(head: bytes, interim: int) -> None:
+    """Each status line is of HTTP, also behind interim responses."""
+    with pytest.raises(ProtocolError):
+        check_protocol(head, interim)
+    check_protocol(head.replace(b"RTSP", b"HTTP").replace(b"ICE", b"HTTP"), interim)
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,7 @@ RESPONSES = [  # the bytes, and what they mean to a GET
 FRAGMENTS = [
     b"HTTP/1.1 200 OK\r\n",
     b"HTTP/1.0 200 OK\r\n",
+    b"RTSP/1.0 200 OK\r\n",
     b"HTTP/1.1 100 Continue\r\n\r\n",
     b"HTTP/1.1 101 Upgrade\r\nUpgrade: h2c\r\nConnection: upgrade\r\n",
     b"HTTP/1.1 204 \r\n",

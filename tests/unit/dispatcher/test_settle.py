@@ -3,7 +3,7 @@
 import pytest
 
 from broker.contract import ConnectionState
-from broker.messages import Reply
+from broker.messages import Problem, Reply
 from broker.problems import ProblemType
 from dispatcher.listener import DispatcherListener
 from dispatcher.settle import (
@@ -29,10 +29,14 @@ REPLY = Reply(id="r1", status=200)
 
 
 class Late(DispatcherListener):
-    """Keeps the replies that came too late."""
+    """Keeps the replies that came too late, and those that did not."""
 
     def __init__(self) -> None:
         self.replies: list[Reply] = []
+        self.sent: list[Reply] = []
+
+    def answered(self, envelope: object, reply: Reply) -> None:
+        self.sent.append(reply)
 
     def answered_late(self, envelope: object, reply: Reply) -> None:
         self.replies.append(reply)
@@ -84,6 +88,35 @@ def test_a_late_reply_is_not_sent() -> None:
 
     assert broker.log == ["r1 ack"]
     assert late.replies == [REPLY]
+
+
+def test_an_answer_larger_than_messages_is_a_problem() -> None:
+    """Told once, with its cause and what else is known of it; the message is settled for good."""
+    broker, listener = RecordingBroker(), Late()
+    large = Reply(
+        id="r1",
+        status=200,
+        reason=b"OK",
+        headers=((b"A", b"b"),),
+        body=b"x" * (broker.max_message + 1),
+        queue_ms=1.5,
+        attempts=2,
+        instance="http://a",
+    )
+
+    Settler(broker, listener, Clock()).settle(work(broker), Answered(large))
+
+    assert broker.log == ["r1 reply 502", "r1 ack"]
+    problem = Problem(
+        "upstream-protocol",
+        "The service's answer is too large.",
+        "unknown",
+        proxy_error="http_response_body_size",
+    )
+    reply = Reply(
+        id="r1", status=502, problem=problem, queue_ms=1.5, attempts=2, instance="http://a"
+    )
+    assert [broker.replies["r1"]] == listener.sent == [reply]
 
 
 def test_replies_wait_while_the_broker_is_away() -> None:

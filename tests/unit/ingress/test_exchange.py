@@ -186,6 +186,29 @@ async def test_refused_by_the_broker(
         assert setup.counts.results == [result]
 
 
+async def test_larger_than_what_the_broker_takes() -> None:
+    """It is refused for good: nothing was sent, and nobody is told to come back."""
+    async with Setup() as setup:
+        task = await setup.ask(envelope())
+        setup.broker.sent[0][1](Published.TOO_LARGE)
+        reply = await task
+        assert problem(reply) == (413, "body-too-large", "no")
+        assert reply.problem is not None
+        assert reply.problem.retry_after is None
+        assert setup.counts.results == [Published.TOO_LARGE]
+
+
+async def test_too_large_only_the_second_time() -> None:
+    """Where less is taken than before, it is not tried on; its first copy may have passed."""
+    async with Setup() as setup:
+        task = await setup.ask(envelope())
+        setup.broker.become(DISCONNECTED)
+        setup.broker.become(CONNECTED)
+        await setup.broker.published(2)
+        setup.broker.sent[1][1](Published.TOO_LARGE)
+        assert problem(await task) == (413, "body-too-large", "unknown")
+
+
 @pytest.mark.parametrize("state", [BLOCKED, DISCONNECTED])
 async def test_new_requests_while_the_broker_is_away(state: ConnectionState) -> None:
     """New requests are refused at once, before they are sent."""
