@@ -207,8 +207,8 @@ class Node:
         for role in (self._dispatcher, self._workers):
             if role is not None and role.lookups_failing:
                 checks["dns"] = _dns_state(role.lookups_failing)
-        if keys is not None:
-            checks["keys"] = "fetched" if keys else "missing"
+        if self._ingress is not None and self._ingress.keys_state is not None:
+            checks["keys"] = self._ingress.keys_state
         return Health(ready and not self._stopping.is_set(), checks)
 
     async def metrics(self) -> bytes:

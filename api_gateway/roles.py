@@ -193,6 +193,11 @@ class IngressRole:
         """Whether keys that are fetched are there; None where there are none to fetch."""
         return self._identity.ready
 
+    @property
+    def keys_state(self) -> str | None:
+        """Of the keys that are fetched, in few words; None where there are none to fetch."""
+        return self._identity.state
+
     async def ready(self) -> None:
         """Wait for keys that are fetched, and for Redis if requests can't do without."""
         await self._identity.available()
