@@ -81,7 +81,7 @@ class Node:
         if Role.INGRESS in roles:
             secret = settings.jwt_secret.get_secret_value() if settings.jwt_secret else None
             redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
-            self._ingress = IngressRole(*parts, secret, redis_url, public)
+            self._ingress = IngressRole(*parts, secret, redis_url, settings.redis_timeout, public)
         self.routes = self._instances_api(settings).routes
         self._changing = asyncio.Lock()
         self._stopping = asyncio.Event()
