@@ -81,7 +81,7 @@ class Node:
         if Role.INGRESS in roles:
             secret = settings.jwt_secret.get_secret_value() if settings.jwt_secret else None
             redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
-            self._ingress = IngressRole(*parts, secret, redis_url, public)
+            self._ingress = IngressRole(*parts, secret, redis_url, settings.redis_timeout, public)
         self.routes = self._instances_api(settings).routes
         self._changing = asyncio.Lock()
         self._stopping = asyncio.Event()
@@ -207,8 +207,8 @@ class Node:
         for role in (self._dispatcher, self._workers):
             if role is not None and role.lookups_failing:
                 checks["dns"] = _dns_state(role.lookups_failing)
-        if keys is not None:
-            checks["keys"] = "fetched" if keys else "missing"
+        if self._ingress is not None and self._ingress.keys_state is not None:
+            checks["keys"] = self._ingress.keys_state
         return Health(ready and not self._stopping.is_set(), checks)
 
     async def metrics(self) -> bytes:

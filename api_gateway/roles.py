@@ -125,7 +125,8 @@ class IngressRole:
     """Takes requests: those that come to ``public``, a listening socket, and those handed to it.
 
     Without a socket it has the latter only. ``secret`` is what tokens are signed with; rate limits
-    are shared with all who have the same ``redis_url``.
+    are shared with all who have the same ``redis_url``, which may hold up a request by
+    ``redis_timeout`` seconds.
     """
 
     def __init__(
@@ -136,6 +137,7 @@ class IngressRole:
         tracing: "Tracing | None",
         secret: str | None,
         redis_url: str | None,
+        redis_timeout: float,
         public: socket.socket | None,
     ) -> None:
         self._broker = broker
@@ -143,7 +145,7 @@ class IngressRole:
         # A new name for every start: what is on its way to an earlier one is not for this one.
         self._exchange = Exchange(broker, new_node(), listener=metrics)
         self._request_ids = RequestIds()
-        self._limits = NodeStore(redis_url, metrics)
+        self._limits = NodeStore(redis_url, metrics, redis_timeout)
         self._identity = Identity(secret, listener=metrics)
         self._pipeline = Pipeline(
             snapshot,
@@ -192,6 +194,11 @@ class IngressRole:
     def keys_ready(self) -> bool | None:
         """Whether keys that are fetched are there; None where there are none to fetch."""
         return self._identity.ready
+
+    @property
+    def keys_state(self) -> str | None:
+        """Of the keys that are fetched, in few words; None where there are none to fetch."""
+        return self._identity.state
 
     async def ready(self) -> None:
         """Wait for keys that are fetched, and for Redis if requests can't do without."""

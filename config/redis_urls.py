@@ -1,7 +1,9 @@
-"""What redis-py would take for a URL of Redis only to fail, or to do something else."""
+"""How Redis is reached: for how long it is waited for, and which URLs can lead to one."""
 
 import re
 from urllib.parse import urlsplit
+
+REDIS_TIMEOUT = 0.05  # seconds by which Redis may hold up a request, unless the operator says more
 
 _is_path = re.compile(r"/?|/\d{1,9}").fullmatch  # of a database, by its number
 

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
+    AllowInfNan,
     BeforeValidator,
     Field,
     SecretStr,
@@ -26,7 +27,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from config.allowed import allowed_at
 from config.faults import ConfigError, Fault, shown
-from config.redis_urls import check_redis_url
+from config.redis_urls import REDIS_TIMEOUT, check_redis_url
 
 _PREFIX = "GATEWAY_"
 _FILE = "_FILE"
@@ -71,6 +72,12 @@ _RedisUrl = Annotated[
         "a redis://, rediss:// or unix:// URL; its path is the number of a database, its "
         "parameters are those of redis-py"
     ),
+]
+_RedisTimeout = Annotated[
+    float,
+    AllowInfNan(False),
+    Field(ge=0.02, le=1),
+    _words("a number of seconds from 0.02 to 1"),
 ]
 _HttpUrl = Annotated[
     SecretStr, AfterValidator(_url_of("http", "https")), _words("an http:// or https:// URL")
@@ -137,6 +144,7 @@ class Settings(BaseSettings):
     amqp_url: _AmqpUrl | None = None
     amqp_lane: _OnOff = True  # off: requests and replies too go by way of aio-pika
     redis_url: _RedisUrl | None = None
+    redis_timeout: _RedisTimeout = REDIS_TIMEOUT
     dns_nameservers: _Nameservers = ()  # empty: those of /etc/resolv.conf
     elasticsearch_url: _HttpUrl | None = None
     jwt_secret: _SharedSecret | None = None
@@ -154,7 +162,10 @@ class Settings(BaseSettings):
 
 
 # These may be shown in a fault.
-_HARMLESS = ("config_dir", "amqp_lane", "dns_nameservers", "zone", "log_level", "log_format")
+_HARMLESS = (
+    *("config_dir", "amqp_lane", "redis_timeout", "dns_nameservers"),
+    *("zone", "log_level", "log_format"),
+)
 
 
 class _BadVariable(Exception):

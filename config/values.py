@@ -6,6 +6,7 @@ Each says in its JSON schema, in plain words, what is allowed; faults quote thos
 import ipaddress
 import re
 from collections.abc import Iterable
+from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -41,6 +42,8 @@ _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,256}")  # RFC 9110 sect
 _DAY = 86_400
 _PEM_FILE = "the absolute path of a readable PEM file"
 _LARGEST_PEM_FILE = 1024**2  # bytes; the authorities that systems trust are a fifth of that
+# What the hash comes out as when the variable with the secret was not set.
+_OF_NOTHING = frozenset(sha256(text).hexdigest() for text in (b"", b"\n"))
 # Fields that say how a message travels, and fields by which the gateway vouches for something.
 _NOT_CHANGEABLE = frozenset(
     (
@@ -168,6 +171,12 @@ def _changeable(value: str) -> str:
 def _visible(value: str) -> str:
     if not value.isprintable() or value != value.strip():
         raise ValueError("something that does not show")
+    return value
+
+
+def _of_something(value: str) -> str:
+    if value in _OF_NOTHING:
+        raise refusal("that of a secret that is long and random", found="the SHA-256 of nothing")
     return value
 
 
@@ -308,6 +317,7 @@ Scope = Annotated[  # a scope-token, RFC 6749 section 3.3
 Sha256 = Annotated[
     str,
     Field(pattern=r"^[0-9a-f]{64}$"),
+    AfterValidator(_of_something),
     _words("a SHA-256 in 64 digits and letters a to f"),
 ]
 Origin = Annotated[

@@ -22,13 +22,12 @@ from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from config.redis_urls import check_redis_url
+from config.redis_urls import REDIS_TIMEOUT, check_redis_url
 from ingress.redis_errors import RedisRefused, RedisUnavailable, UnsuitableRedis
 from ingress.redis_wire import Answer, Script, Scripts, Wire, pack
 
 log = logging.getLogger(__name__)
 
-DEADLINE = 0.05  # seconds for a call
 RETRY_EVERY = 0.5  # seconds
 PING = pack(b"PING")
 _SLOTS = pack(b"CLUSTER", b"SLOTS")
@@ -51,7 +50,7 @@ class RedisLink:
         scripts: Sequence[Script] = (),
         *,
         probe: bytes = PING,
-        deadline: float = DEADLINE,
+        deadline: float = REDIS_TIMEOUT,
         retry_every: float = RETRY_EVERY,
     ) -> None:
         check_redis_url(url)

@@ -118,7 +118,8 @@ class Wire(asyncio.Protocol):
         if oldest is None:
             return
         if self._look - oldest.look >= self._looks:
-            self.end(RedisUnavailable("no answer in time"))
+            within = self._looks * _LOOK_EVERY * 1000
+            self.end(RedisUnavailable(f"no answer within {within:.0f} ms"))
         else:
             self._timer = self._loop.call_later(_LOOK_EVERY, self._look_round)
 

@@ -64,6 +64,11 @@ class Identity:
         """Whether the fetched keys are there; None where there are none to fetch."""
         return None if self._remote is None else self._remote.keys is not None
 
+    @property
+    def state(self) -> str | None:
+        """Of the fetched keys, in few words; None where there are none to fetch."""
+        return None if self._remote is None else self._remote.state
+
     async def available(self) -> None:
         """Wait until the fetched keys are there, if there are any to fetch."""
         while self._remote is not None and self._remote.keys is None:
@@ -72,12 +77,12 @@ class Identity:
     def keyring(self, snapshot: Snapshot) -> Keyring:
         """The keyring for a configuration: the one there is, where nothing it rests on changed.
 
-        Else a new one, that knows no verified tokens yet.
+        Else a new one, that knows no verified tokens yet. Either way keys are fetched again.
         """
         auth = snapshot.options.auth
+        self._fetch_for(auth)
         made_for = (auth, snapshot.public_keys, tuple(snapshot.tiers))
         if made_for != self._made_for:
-            self._fetch_for(auth)
             keys = KeySet(self._at_hand(auth, snapshot.public_keys))
             self._keyring = Keyring(keys, self._checker, self._remote)
             self._made_for = made_for
@@ -101,16 +106,22 @@ class Identity:
             yield pem_key(pem, auth.algorithms)
 
     def _fetch_for(self, auth: Auth) -> None:
-        """Go over to another URL; keys from the same one stay, for it may be away now."""
-        fetched_for = (auth.jwks_url, auth.algorithms)
+        """Fetch now; another URL, or other algorithms, begin with what was fetched before."""
+        fetched_for = (auth.jwks_url, frozenset(auth.algorithms))
+        before = self._remote
         if fetched_for == self._fetched_for:
+            if before is not None:
+                before.refresh()
             return
-        if self._remote is not None:
-            self._remote.stop()
-        self._remote = self._remote_keys(auth) if auth.jwks_url else None
         self._fetched_for = fetched_for
-        if self._remote is not None and self._entered:
-            self._remote.start()
+        self._remote = self._remote_keys(auth) if auth.jwks_url else None
+        if before is not None:
+            before.stop()
+        if self._remote is not None:
+            if before is not None and before.last_good is not None:
+                self._remote.inherit(before.last_good)
+            if self._entered:
+                self._remote.start()
 
     def _remote_keys(self, auth: Auth) -> RemoteKeys:
         return RemoteKeys(

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import lru_cache
 
+from config.redis_urls import REDIS_TIMEOUT
 from ingress.identity.redis_sessions import SCRIPTS, RedisSessions
 from ingress.identity.session_store import SessionOver, SessionRef, SessionsUnavailable
 from ingress.limits.allowance import Charge, Outcome, StoreUnavailable
@@ -20,9 +21,10 @@ _FOR_PROBE = (b"rl:{probe}", b"1", b"1", b"60000000", b"6000000000000000")
 PROBE = pack(b"EVALSHA", CHECK.digest, b"1", *_FOR_PROBE)
 
 
-def open_link(url: str) -> RedisLink:
+def open_link(url: str, deadline: float = REDIS_TIMEOUT) -> RedisLink:
     """A link that serves this store. Raises ValueError for a bad URL."""
-    return RedisLink(url, [CHECK, GIVE_BACK, BEAT, *SCRIPTS], probe=PROBE)
+    scripts = [CHECK, GIVE_BACK, BEAT, *SCRIPTS]
+    return RedisLink(url, scripts, probe=PROBE, deadline=deadline)
 
 
 class RedisStore:

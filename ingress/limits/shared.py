@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Self
 
+from config.redis_urls import REDIS_TIMEOUT
 from ingress.identity.session_store import SessionRef, SessionStore, SessionsUnavailable
 from ingress.limits.allowance import Charge, Outcome, StoreUnavailable
 from ingress.limits.embedded import EmbeddedStore
@@ -27,10 +28,16 @@ class NodeStore:
 
     By itself a node admits its share: an allowance, divided by the nodes that there were. No
     session is good then. An async context manager; entering raises UnsuitableRedis. ``redis_url``
-    None leaves all to this process. Raises ValueError for a URL that is none.
+    None leaves all to this process; ``timeout`` is the seconds by which Redis may hold up a
+    request. Raises ValueError for a URL that is none.
     """
 
-    def __init__(self, redis_url: str | None = None, listener: LimitListener | None = None) -> None:
+    def __init__(
+        self,
+        redis_url: str | None = None,
+        listener: LimitListener | None = None,
+        timeout: float = REDIS_TIMEOUT,
+    ) -> None:
         self._local = EmbeddedStore()
         self._listener = listener or LimitListener()
         self._link: RedisLink | None = None
@@ -40,7 +47,7 @@ class NodeStore:
             from ingress.limits.fleet import Fleet
             from ingress.limits.redis_store import RedisStore, open_link
 
-            self._link = open_link(redis_url)
+            self._link = open_link(redis_url, timeout)
             self._fleet = Fleet(self._link)
             self._redis = RedisStore(self._link)
             self.sessions = self._redis.sessions

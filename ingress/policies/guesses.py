@@ -1,9 +1,10 @@
 """How often an address may fail to say who it is."""
 
 import logging
+import time
 from collections.abc import Callable
 from contextlib import suppress
-from math import ceil
+from math import ceil, inf
 
 from broker.messages import Headers, Principal
 from broker.problems import ProblemType
@@ -22,11 +23,39 @@ log = logging.getLogger(__name__)
 _PER_MINUTE = 10
 _BURST = 20
 
+_TOLD_FOR = 60.0  # seconds
+_MOST_TOLD = 100  # lines in so long
+
+
+class _Log:
+    """Names who failed, once a minute for each address; guesses may come by thousands."""
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._told: set[tuple[str, str, bool]] = set()
+        self._until = -inf
+
+    def failed(self, who: str, address: Address | None, limited: bool) -> None:
+        """Tell it, unless that was done a moment ago."""
+        now = self._monotonic()
+        if now >= self._until:
+            self._told.clear()
+            self._until = now + _TOLD_FOR
+        failure = (who, address_identity(address), limited)
+        if failure in self._told or len(self._told) >= _MOST_TOLD:
+            return
+        self._told.add(failure)
+        why = ", as too many before" if limited else ""
+        log.warning("authentication of %s from %s: failed%s", who, address, why)
+        if len(self._told) == _MOST_TOLD:
+            log.warning("further failed authentications are not named, for a minute at most")
+
 
 class Guesses:
     """The failed authentications of each address, by one kind of credential.
 
-    ``accountable`` tells the address of a client by the peer's and the header fields.
+    ``accountable`` tells the address of a client by the peer's and the header fields. ``monotonic``
+    measures seconds.
     """
 
     def __init__(
@@ -36,11 +65,14 @@ class Guesses:
         accountable: Callable[[str, Headers], Address | None],
         listener: AuthListener,
         on_store_failure: OnStoreFailure = "local",
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._credential = credential
         self._store = store
         self._accountable = accountable
         self._listener = listener
+        self._log = _Log(monotonic)
         self._failure = Allowance(b'"auth"', _PER_MINUTE, _BURST, on_store_failure)
         self._success = Allowance(b'"auth"', _PER_MINUTE, _BURST - 1, on_store_failure)
 
@@ -50,12 +82,13 @@ class Guesses:
         try:
             await self._count(address, self._failure, 1)
         except Refused:
-            self._listener.authentication_failed(self._credential, True)
-            log.warning("authentication of %s from %s: failed, as too many before", who, address)
+            self._tell(who, address, limited=True)
             raise
-        self._listener.authentication_failed(self._credential, False)
-        if self._credential == "client":  # those of callers may come by thousands
-            log.warning("authentication of %s from %s: failed", who, address)
+        self._tell(who, address, limited=False)
+
+    def _tell(self, who: str, address: Address | None, *, limited: bool) -> None:
+        self._listener.authentication_failed(self._credential, limited)
+        self._log.failed(who, address, limited)
 
     async def passed(self, request: Request) -> None:
         """Refuse who is right, too, where one more failure would be refused, and count nothing.

@@ -50,6 +50,8 @@ async def test_forged_tokens(
         for number in range(30):
             answer = await ask(pair[number % 2].public, "GET /closed", forged)
             assert answer.status == 401
+        told = [at.stderr.count("of a caller from 127.0.0.1: failed") for at in pair]
+        assert told == [1, 1]
         for at in pair:
             refused = await ask(at.public, "GET /closed", forged)
             assert refused.status == 429
@@ -60,8 +62,8 @@ async def test_forged_tokens(
             assert elsewhere.status == 401
         pages = [await at.metrics() for at in pair]
     name = 'ingress_authentication_failures_total{credential="caller",result="%s"}'
-    told = [sum(page[name % result] for page in pages) for result in ("refused", "limited")]
-    assert told == [32, 2]
+    counted = [sum(page[name % result] for page in pages) for result in ("refused", "limited")]
+    assert counted == [32, 2]
 
 
 async def test_secrets_behind_a_proxy(

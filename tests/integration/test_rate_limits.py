@@ -8,6 +8,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import aiohttp
+import redis.asyncio
 from aiohttp import web
 
 from tests.integration.commands import (
@@ -152,6 +153,20 @@ async def test_ready_without_redis_where_nothing_needs_it(
         async with started(tmp_path, "up", "--config", config, redis_url=redis.url) as up:
             status, page = await up.health()
             assert (status, page["checks"]["redis"]) == (200, "disconnected")
+
+
+async def test_a_redis_that_is_far_away(
+    tmp_path: Path, private_redis: Callable[[], RedisServer]
+) -> None:
+    """Where the operator says that it may take longer, limits that must hold are asked of it."""
+    server = private_redis()
+    async with upstream(hello) as url, redis.asyncio.Redis.from_url(server.url) as client:
+        config = ("--config", configuration(tmp_path, url, rate_limits=RULES))
+        far = {"redis_url": server.url, "redis_timeout": "1"}
+        async with started(tmp_path, "up", *config, **far) as up:
+            await client.execute_command("CLIENT", "PAUSE", "200", "ALL")  # type: ignore[no-untyped-call]  # by redis-py
+            assert await statuses([f"{up.public}/open/closed"]) == {200: 1}
+            assert "Redis is away" not in up.stderr
 
 
 async def test_not_ready_before_redis_that_is_needed(

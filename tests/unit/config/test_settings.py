@@ -14,6 +14,7 @@ EVERYTHING = {
     "GATEWAY_AMQP_LANE": "off",
     "GATEWAY_DNS_NAMESERVERS": "10.0.0.10, [::1]:5353",
     "GATEWAY_REDIS_URL": "redis://:hunter2@redis.internal:6379/0",
+    "GATEWAY_REDIS_TIMEOUT": "0.2",
     "GATEWAY_ELASTICSEARCH_URL": "https://me:hunter2@search.internal:9200",
     "GATEWAY_JWT_SECRET": SECRET,
     "GATEWAY_ADMIN_TOKEN": "hunter2",
@@ -44,6 +45,7 @@ def check_everything(settings: Settings) -> None:
     assert settings.config_dir == Path("/etc/gateway")
     assert settings.amqp_lane is False
     assert settings.zone == "eu-1a"
+    assert settings.redis_timeout == 0.2
     assert settings.dns_nameservers == (("10.0.0.10", 53), ("::1", 5353))
     assert (settings.log_level, settings.log_format) == ("DEBUG", "console")
     for name in ("amqp_url", "redis_url", "elasticsearch_url", "jwt_secret", "otlp_endpoint"):
@@ -129,6 +131,7 @@ def test_all_faults_are_told_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: 
         "AMQP_URL": "http://me:hunter2@mq",
         "AMQP_LANE": "maybe",
         "REDIS_URL": "redis://r",
+        "REDIS_TIMEOUT": "inf",
         "REDIS_URL_FILE": str(tmp_path / "short"),
         "ELASTICSEARCH_URL_FILE": str(tmp_path / "binary"),
         "ADMIN_TOKEN_FILE": str(tmp_path / "empty"),
@@ -149,6 +152,7 @@ def test_all_faults_are_told_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: 
             'LOG_FORMAT: found "xml", allowed: json or console',
             'LOG_LEVEL: found "loud", allowed: DEBUG, INFO, WARNING, ERROR or CRITICAL',
             "OTLP_ENDPOINT_FILE: found a larger file, allowed: at most 65536 bytes",
+            'REDIS_TIMEOUT: found "inf", allowed: a number of seconds from 0.02 to 1',
             "REDIS_URL_FILE: found GATEWAY_REDIS_URL beside it, allowed: one of the two",
         )
     ]

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import redis.asyncio
 
+from config.redis_urls import REDIS_TIMEOUT
 from ingress.redis_errors import RedisRefused, RedisUnavailable, UnsuitableRedis
-from ingress.redis_link import DEADLINE, RedisLink
+from ingress.redis_link import RedisLink
 from ingress.redis_wire import Script, pack
 from tests.servers import RedisClusterNode, RedisServer
 
@@ -69,7 +70,9 @@ async def test_cancelled_callers(redis_url: str) -> None:
         assert link.connected
 
 
-async def test_slow_redis(private_redis: Callable[[], RedisServer]) -> None:
+async def test_slow_redis(
+    private_redis: Callable[[], RedisServer], caplog: pytest.LogCaptureFixture
+) -> None:
     """A Redis that does not answer in time costs one deadline, and nothing after that."""
     server = private_redis()
     async with RedisLink(server.url) as link:
@@ -80,6 +83,7 @@ async def test_slow_redis(private_redis: Callable[[], RedisServer]) -> None:
             link.call(pack(b"ECHO", b"x"))
         await connected(link)
         assert await link.call(pack(b"ECHO", b"y")) == b"y"
+    assert "Redis is away: no answer within 35 ms" in caplog.text
 
 
 async def test_redis_restarts(
@@ -198,7 +202,7 @@ async def test_how_long_the_first_waits(private_redis: Callable[[], RedisServer]
                 await link.call(pack(b"ECHO", b"x"))
             waits.append(loop.time() - began)
             await connected(link)
-    assert min(waits) <= DEADLINE
+    assert min(waits) <= REDIS_TIMEOUT
 
 
 async def test_a_link_whose_task_ends(private_redis: Callable[[], RedisServer]) -> None:

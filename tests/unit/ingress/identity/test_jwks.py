@@ -31,7 +31,7 @@ from tests.unit.ingress.identity.signing import (
 
 OLD, NEW = key_pair("RSA"), key_pair("P-256")
 ALICE = Principal("alice", "FREE")
-COOLDOWN, NEGATIVE = 10.0, 60.0
+COOLDOWN, NEGATIVE, FAREWELL = 10.0, 60.0, 300.0
 
 
 class Fetches(IngressListener):
@@ -288,6 +288,23 @@ async def test_a_request_does_not_wait_for_long() -> None:
         assert await subject.ask(by(OLD, "old")) == ALICE
 
 
+async def test_why_keys_are_not_renewed(caplog: pytest.LogCaptureFixture) -> None:
+    """The readiness page has the latest reason, the log each one that is not the one before."""
+    async with issuing(OLD.jwk("old")) as issuer, door(issuer) as subject:
+        assert subject.identity.state == "fetched"
+        for status in (500, 500, 404, 500):
+            issuer.answer = web.Response(status=status)
+            subject.use(issuer.url)
+            assert await subject.fetches.next() is False
+            assert subject.identity.state == f"last good, failing: status {status}"
+        issuer.answer = None
+        subject.use(issuer.url)
+        assert await subject.fetches.next()
+        assert subject.identity.state == "fetched"
+    said = [record.getMessage().rpartition(": ")[2] for record in caplog.records]
+    assert said == ["status 500", "status 404", "status 500"]
+
+
 async def test_failures_are_said_once(caplog: pytest.LogCaptureFixture) -> None:
     """The log tells when the endpoint goes, and when it is back, and shows no query of its URL."""
     issuer = Issuer(OLD.jwk("old"))
@@ -323,6 +340,79 @@ async def test_another_configuration_keeps_the_fetched_keys() -> None:
         subject.use(issuer.url, issuer="me")
         assert await subject.ask(token) == 401
         assert await subject.ask(by(OLD, "old", iss="me")) == ALICE
+
+
+async def test_other_algorithms_keep_the_fetched_keys() -> None:
+    """The set is read anew for those allowed now, though its endpoint is away."""
+    async with issuing(OLD.jwk("old"), NEW.jwk("new")) as issuer, door(issuer) as subject:
+        await issuer.stop()
+        for algorithms, of_old, of_new in (
+            (["ES256", "RS256", "HS256"], ALICE, ALICE),
+            (["ES256"], 401, ALICE),
+            (["EdDSA"], 401, 401),
+            (["RS256"], ALICE, 401),
+        ):
+            subject.use(issuer.url, algorithms=algorithms)
+            assert await subject.fetches.next() is False
+            assert subject.identity.ready is (algorithms != ["EdDSA"])
+            assert await subject.ask(by(OLD, "old")) == of_old
+            assert await subject.ask(by(NEW, "new")) == of_new
+
+
+async def test_each_reload_fetches() -> None:
+    """A key that was taken out of the set counts no more, whenever the last fetch was."""
+    async with issuing(OLD.jwk("old")) as issuer, door(issuer) as subject:
+        assert await subject.ask(by(OLD, "old")) == ALICE
+        issuer.held = asyncio.Event()
+        issuer.came.clear()
+        subject.use(issuer.url)
+        await issuer.came.wait()
+        issuer.jwks = [NEW.jwk("new")]
+        subject.use(issuer.url)  # what is under way may have been answered before
+        issuer.held.set()
+        assert [await subject.fetches.next() for _ in range(2)] == [True, True]
+        assert await subject.ask(by(OLD, "old")) == 401
+        assert issuer.asked == 3
+
+
+async def test_another_url_that_gives_no_keys() -> None:
+    """Those of the former one serve for five minutes, however often it is said; then none do."""
+    dead = Issuer().url
+    async with issuing(OLD.jwk("old")) as issuer, door(issuer) as subject:
+        subject.use(dead)
+        token = by(OLD, "old")
+        assert await subject.ask(token) == ALICE
+        state = "of the former URL, failing: ClientConnectorError"
+        assert (subject.identity.ready, subject.identity.state) == (True, state)
+        subject.clock.now = FAREWELL - 1
+        subject.use(dead, algorithms=["RS256"])
+        assert await subject.ask(token) == ALICE
+        subject.clock.now = FAREWELL
+        subject.use(dead, algorithms=["RS256"])
+        while subject.identity.ready:
+            await subject.fetches.next()
+        assert await subject.ask(token) == 503
+        assert subject.identity.state == "missing, failing: ClientConnectorError"
+        waiting = asyncio.create_task(subject.identity.available())
+        subject.use(issuer.url)
+        await asyncio.wait_for(waiting, 10)
+        assert await subject.ask(token) == ALICE
+
+
+async def test_the_url_before_that() -> None:
+    """Who goes back to it has its keys, and without an end, though it is away by then."""
+    async with issuing(OLD.jwk("old")) as issuer, door(issuer) as subject:
+        await issuer.stop()
+        for url in (Issuer().url, issuer.url):
+            subject.use(url)
+            assert await subject.fetches.next() is False
+        subject.clock.now = FAREWELL
+        subject.use(issuer.url)
+        assert await subject.fetches.next() is False
+        assert await subject.ask(by(OLD, "old")) == ALICE
+        subject.use(None)
+        subject.use(Issuer().url)
+        assert await subject.ask(by(OLD, "old")) == 503
 
 
 async def test_another_url_has_other_keys() -> None:

@@ -85,6 +85,19 @@ async def test_without_redis(private_redis: Callable[[], RedisServer]) -> None:
         assert count.not_shared == 7
 
 
+async def test_a_redis_that_is_far_away(private_redis: Callable[[], RedisServer]) -> None:
+    """With more time to answer it is asked, though what is held up is held up for longer."""
+    server, count = private_redis(), Count()
+    async with (
+        NodeStore(server.url, count, timeout=1.0) as store,
+        redis.asyncio.Redis.from_url(server.url) as client,
+    ):
+        for _ in range(2):
+            await client.execute_command("CLIENT", "PAUSE", "100", "ALL")  # type: ignore[no-untyped-call]  # by redis-py
+            assert (await store.check([charge("closed")])).allowed
+    assert count.not_shared == 0
+
+
 async def test_sessions_without_redis(private_redis: Callable[[], RedisServer]) -> None:
     """No session is good then, not even one that this node has made; after that it is again."""
     server = private_redis()
