@@ -733,6 +733,15 @@ class Auth(Model):
             raise refusal("an algorithm of public keys, like RS256, among auth.algorithms")
         return value
 
+    @model_validator(mode="after")
+    def _may_have_a_key(self) -> Self:
+        """Whether there is a secret is said elsewhere; public keys are named here, or nowhere."""
+        by_secret = any(name.startswith("HS") for name in self.algorithms)
+        if not (by_secret or self.public_keys or self.jwks_url):
+            found = f"algorithms of public keys alone ({', '.join(self.algorithms)}), and no keys"
+            raise refusal("public_keys or jwks_url beside them", found)
+        return self
+
 
 class Limits(Model):
     """Bounds on what one client may send or hold.

@@ -244,16 +244,6 @@ async def test_closed_routes_want_a_key() -> None:
     assert "GATEWAY_JWT_SECRET" in finished.stderr
 
 
-async def test_closed_routes_want_a_key_that_fits(tmp_path: Path) -> None:
-    """A secret is no use where only tokens under public keys are allowed: 2, and what to set."""
-    config = Path(configuration(tmp_path, "http://users"))
-    (config / "gateway.yaml").write_text("auth: {algorithms: [RS256]}")
-    finished = await run("up", "--config", str(config), jwt_secret=SECRET)
-
-    assert finished.status == 2
-    assert "HS256" in finished.stderr
-
-
 async def test_a_token_wants_a_secret() -> None:
     """Without a secret there is no token: 2, and what to set."""
     finished = await run("token", "--subject", "u1")
