@@ -763,7 +763,7 @@ class RuleMatch(Model):
     """Which requests a custom rate limit counts; an absent key matches all."""
 
     path: PathPattern | None = None
-    roles: tuple[Role, ...] = ()
+    roles: Annotated[tuple[Role, ...], Field(min_length=1)] | None = None
 
 
 class RateLimitRule(Model):
