@@ -186,11 +186,15 @@ def _floors_beyond_all(tiers: Section[Tier]) -> Iterator[Problem]:
 
 def _same_callers_and_rules(options: GatewayOptions) -> Iterator[Problem]:
     clients = [client.id for client in options.auth.clients]
+    secrets = [client.secret_hash for client in options.auth.clients]
     keys = [key.id for key in options.auth.api_keys]
     hashes = [key.key_hash for key in options.auth.api_keys]
     rules = [rule.name for rule in options.rate_limits]
     for index in _repeated(clients):
         yield Problem(("auth", "clients", index, "id"), "the id of another client", "each id once")
+    for index in _repeated(secrets):
+        found = "the hash of another client's secret"
+        yield Problem(("auth", "clients", index, "secret_hash"), found, "each secret once")
     for index in _repeated(keys):
         yield Problem(("auth", "api_keys", index, "id"), "the id of another key", "each id once")
     for index in _repeated(hashes):

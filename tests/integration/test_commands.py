@@ -198,7 +198,7 @@ async def test_what_is_doubtful_is_told(tmp_path: Path) -> None:
 
     assert checked.status == 0
     for told in (checked.stdout, log):
-        assert "trusted_proxies: 0.0.0.0/0 trusts everybody" in told
+        assert "trusted_proxies: all of 0.0.0.0/0 is trusted" in told
         assert "ANY /* takes what may be read as a path of ANY /admin/*" in told
 
 
