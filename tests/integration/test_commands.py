@@ -218,13 +218,25 @@ async def test_a_bad_environment_ends_with_2(tmp_path: Path) -> None:
     assert "hidden" not in finished.stderr
 
 
-async def test_a_short_secret_is_warned_of(tmp_path: Path) -> None:
-    """It is used all the same, and the log says why it should not be."""
-    config = configuration(tmp_path, "http://127.0.0.1:1")
-    async with started(tmp_path, "up", "--config", config, jwt_secret="short") as up:
-        warnings = up.stderr
+@pytest.mark.parametrize("command", [["up"], ["token", "--subject", "u1"]])
+async def test_a_short_secret_ends_with_2(command: list[str]) -> None:
+    """What could be guessed signs nothing, and lets nobody in."""
+    finished = await run(*command, "--config", str(SHIPPED), jwt_secret="short")
 
-    assert "shorter than 32 bytes" in warnings
+    assert finished.status == 2
+    assert "a shared secret of 32 bytes or more" in finished.stderr
+
+
+async def test_a_secret_shorter_than_a_hash_is_warned_of(tmp_path: Path) -> None:
+    """32 random bytes are enough for HS512, too, if not to the letter: the log says so, once."""
+    config = configuration(tmp_path, "http://127.0.0.1:1")
+    (Path(config) / "gateway.yaml").write_text("auth: {algorithms: [HS512]}")
+    token = await run("token", "--config", config, "--subject", "u1", jwt_secret=SECRET)
+    async with started(tmp_path, "up", "--config", config, jwt_secret=SECRET) as up:
+        log = up.stderr
+
+    assert (token.status, token.stderr) == (0, "")
+    assert log.count("shorter than the hash of HS512") == 1
 
 
 @pytest.mark.parametrize("role", ["ingress", "dispatcher", "workers"])

@@ -59,6 +59,7 @@ async def test_good_is_applied_and_bad_refused(tmp_path: Path) -> None:
     """Faults are in the log, every one, and change nothing; what is good holds at once."""
     async with upstream(hello) as url:
         config = configuration(tmp_path, url)
+        routed(config, "/open/*")
         async with started(tmp_path, "up", "--config", config, jwt_secret="") as gateway:
             assert await status(gateway, "/new") == 404
             spoil(config)
