@@ -3,10 +3,12 @@
 import secrets
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import click
+from jwt import InsecureKeyLengthWarning
 
 from api_gateway.launch import Place, run_child, run_demo, run_node, run_processes
 from api_gateway.node import Role
@@ -82,6 +84,8 @@ _processes = _options(
 @click.version_option(package_name="api-gateway")
 def main() -> None:
     """An API gateway with a message queue in the middle."""
+    # Of tokens that it makes with HS384 or HS512; what is to be said of that is in the log.
+    warnings.filterwarnings("ignore", category=InsecureKeyLengthWarning)
 
 
 @main.command()

@@ -5,13 +5,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
+from pydantic import SecretStr
+
 from api_gateway.node import Node
 from api_gateway.plain import read_request, write_response
 from config.doubts import doubts
 from config.loader import load, replace
-from config.settings import SHORTEST_KEY, Settings, load_settings
+from config.models import Auth
+from config.settings import Settings, load_settings
 from config.snapshot import Snapshot
 from config.without_effect import without_effect
+from ingress.identity.keys import SYMMETRIC
 from ingress.identity.tokens import signing_algorithm
 
 log = logging.getLogger(__name__)
@@ -93,14 +97,19 @@ def warn_of(settings: Settings, snapshot: Snapshot) -> None:
     """Log what can be used, but does not do what its owner may think."""
     if settings.elasticsearch_url is not None:
         log.warning("GATEWAY_ELASTICSEARCH_URL is set, but nothing here uses it yet")
-    if settings.jwt_secret_is_short:
-        log.warning(
-            "GATEWAY_JWT_SECRET is shorter than %d bytes, so it may be guessed (RFC 7518, 3.2)",
-            SHORTEST_KEY,
-        )
+    for name in _too_long_for(settings.jwt_secret, snapshot.options.auth):
+        log.warning("GATEWAY_JWT_SECRET is shorter than the hash of %s (RFC 7518, 3.2)", name)
     if snapshot.options.auth.clients and not can_sign(settings, snapshot):
         log.warning("auth.clients is set, but there is nothing to sign tokens with: no endpoints")
     for doubt in doubts(snapshot):
         log.warning("%s", doubt)
     for key in without_effect(snapshot):
         log.warning("set, but nothing acts on it yet: %s", key)
+
+
+def _too_long_for(secret: SecretStr | None, auth: Auth) -> list[str]:
+    """The allowed algorithms that want a longer key than the secret is, if there is one."""
+    if secret is None:
+        return []
+    bits = 8 * len(secret.get_secret_value().encode())
+    return [each for each in SYMMETRIC if each in auth.algorithms and bits < int(each[2:])]

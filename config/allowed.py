@@ -22,7 +22,12 @@ def allowed_at(model: type[BaseModel], path: KeyPath) -> str:
 def known_keys(model: type[BaseModel], path: KeyPath) -> list[str]:
     """The keys that the mapping at a key path may have."""
     root = _schema_of(model)
-    return [key for schema in _at(root, path, root) for key in schema.get("properties", ())]
+    return [
+        key
+        for schema in _at(root, path, root)
+        for mapping in _alternatives(schema, root)
+        for key in mapping.get("properties", ())
+    ]
 
 
 @cache
@@ -44,6 +49,12 @@ def _at(schema: _Schema, path: KeyPath, root: _Schema) -> Iterator[_Schema]:
         yield schema
     elif (inner := _inside(schema, path[0])) is not None:
         yield from _at(inner, path[1:], root)
+
+
+def _alternatives(schema: _Schema, root: _Schema) -> Iterator[_Schema]:
+    """What a schema stands for, also where it has words of its own for all of it."""
+    inner = {key: value for key, value in schema.items() if key != "description"}
+    return _at(inner, (), root)
 
 
 def _inside(schema: _Schema, part: str | int) -> _Schema | None:

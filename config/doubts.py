@@ -2,9 +2,11 @@
 
 import re
 from collections.abc import Iterator
+from ipaddress import ip_network
 
 from config.ineffective import ineffective
 from config.models import Cors
+from config.networks import all_within
 from config.snapshot import Snapshot
 from config.ways_around import ways_around
 
@@ -12,6 +14,8 @@ from config.ways_around import ways_around
 _is_of_everybody = re.compile(
     r"[a-z0-9+.-]+://\*\.(?!(?:localhost|test|local|internal)(?::|$))[^.:]+(?::[0-9]+)?"
 ).fullmatch
+
+_EVERYBODY = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 
 
 def doubts(snapshot: Snapshot) -> list[str]:
@@ -26,10 +30,11 @@ def doubts(snapshot: Snapshot) -> list[str]:
 
 def _everybody_a_proxy(snapshot: Snapshot) -> Iterator[str]:
     proxies = snapshot.options.trusted_proxies
-    for network in () if isinstance(proxies, int) else proxies:
-        if network.prefixlen == 0:
+    networks = () if isinstance(proxies, int) else proxies
+    for every in _EVERYBODY:
+        if all_within((every,), networks):
             yield (
-                f"gateway.yaml: trusted_proxies: {network} trusts everybody, so that every client "
+                f"gateway.yaml: trusted_proxies: all of {every} is trusted, so that every client "
                 "can say what its address is"
             )
 

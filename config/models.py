@@ -23,7 +23,7 @@ from pydantic import (
 from config.faults import quoted
 from config.networks import all_within
 from config.paths import REST, is_reserved, pattern_parameters
-from config.schemas import Schema, schema_problems, spelling_problems
+from config.schemas import Schema, object_problems, schema_problems, spelling_problems
 from config.tls import check_authorities, check_certificate
 from config.values import (
     Algorithm,
@@ -201,10 +201,18 @@ class RequestValidation(Model):
         if value is None:
             return None
         problems = schema_problems(value)
+        if info.field_name != "body" and not problems:
+            problems = list(object_problems(value))
         if info.field_name == "headers" and not problems:
             problems = list(spelling_problems(value))
         refuse_places(problems)
         return value
+
+    @model_validator(mode="after")
+    def _checks_something(self) -> Self:
+        if self.query is None and self.headers is None and self.body is None:
+            raise refusal("a schema for query, headers or body", "none of them")
+        return self
 
 
 def _as_rate_limit(value: object) -> object:
@@ -682,6 +690,7 @@ class ApiKey(Model):
 _CLAIMS = ("tier_claim", "roles_claim", "customer_claim")
 # These mean something else in every token (RFC 7519, RFC 8693), or in the gateway's own.
 _RESERVED_CLAIMS = ("sub", "exp", "iat", "nbf", "iss", "aud", "scope", "sid", "jti")
+_ClaimValue = Annotated[str, Field(min_length=1, max_length=2048)]
 _ClaimName = Annotated[str, Field(min_length=1, max_length=200, validate_default=True)]
 
 
@@ -689,8 +698,8 @@ class Auth(Model):
     """How callers are known; ``leeway`` and the lifetimes are seconds."""
 
     algorithms: Annotated[tuple[Algorithm, ...], Field(min_length=1)] = ("HS256",)
-    issuer: str | None = None
-    audience: str | None = None
+    issuer: _ClaimValue | None = None
+    audience: _ClaimValue | None = None
     leeway: Annotated[Number, Field(ge=0, le=300)] = 30.0
     public_keys: tuple[FilePath, ...] = ()
     jwks_url: JwksUrl | None = None
@@ -733,6 +742,15 @@ class Auth(Model):
             raise refusal("an algorithm of public keys, like RS256, among auth.algorithms")
         return value
 
+    @model_validator(mode="after")
+    def _may_have_a_key(self) -> Self:
+        """Whether there is a secret is said elsewhere; public keys are named here, or nowhere."""
+        by_secret = any(name.startswith("HS") for name in self.algorithms)
+        if not (by_secret or self.public_keys or self.jwks_url):
+            found = f"algorithms of public keys alone ({', '.join(self.algorithms)}), and no keys"
+            raise refusal("public_keys or jwks_url beside them", found)
+        return self
+
 
 class Limits(Model):
     """Bounds on what one client may send or hold.
@@ -754,7 +772,7 @@ class RuleMatch(Model):
     """Which requests a custom rate limit counts; an absent key matches all."""
 
     path: PathPattern | None = None
-    roles: tuple[Role, ...] = ()
+    roles: Annotated[tuple[Role, ...], Field(min_length=1)] | None = None
 
 
 class RateLimitRule(Model):

@@ -24,7 +24,10 @@ _LARGEST_FILE = 64 * 1024  # bytes
 _RSA_BITS = range(2048, 8192 + 1)  # more only costs time at each token
 _RSA = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
 _CURVES = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
-_FIT = "a PEM file with one public key: RSA of 2048 to 8192 bits, P-256, P-384, P-521 or Ed25519"
+_FIT = (
+    "a PEM file with one public key: RSA of 2048 to 8192 bits, P-256, P-384, P-521, Ed25519 or "
+    "Ed448"
+)
 _labels = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,40})-----").findall
 
 

@@ -54,6 +54,8 @@ def check_references(whole: Sections) -> None:
     for options in whole.gateway.models.values():
         _report(whole.gateway, _same_callers_and_rules(options))
         _report(whole.gateway, _unknown_tiers_of_callers(options, whole.tiers))
+        _report(whole.gateway, _rules_named_as_other_limits(options, whole.routes, whole.tiers))
+    _report(whole.routes, _limits_named_as_tiers(whole.routes, whole.tiers))
 
 
 def _report(section: Section[Any], problems: Iterator[Problem]) -> None:
@@ -184,11 +186,15 @@ def _floors_beyond_all(tiers: Section[Tier]) -> Iterator[Problem]:
 
 def _same_callers_and_rules(options: GatewayOptions) -> Iterator[Problem]:
     clients = [client.id for client in options.auth.clients]
+    secrets = [client.secret_hash for client in options.auth.clients]
     keys = [key.id for key in options.auth.api_keys]
     hashes = [key.key_hash for key in options.auth.api_keys]
     rules = [rule.name for rule in options.rate_limits]
     for index in _repeated(clients):
         yield Problem(("auth", "clients", index, "id"), "the id of another client", "each id once")
+    for index in _repeated(secrets):
+        found = "the hash of another client's secret"
+        yield Problem(("auth", "clients", index, "secret_hash"), found, "each secret once")
     for index in _repeated(keys):
         yield Problem(("auth", "api_keys", index, "id"), "the id of another key", "each id once")
     for index in _repeated(hashes):
@@ -196,6 +202,27 @@ def _same_callers_and_rules(options: GatewayOptions) -> Iterator[Problem]:
         yield Problem(("auth", "api_keys", index, "key_hash"), found, "each key once")
     for index in _repeated(rules):
         yield Problem(("rate_limits", index, "name"), "the name of another rule", "each name once")
+
+
+def _rules_named_as_other_limits(
+    options: GatewayOptions, routes: Section[Route], tiers: Section[Tier]
+) -> Iterator[Problem]:
+    """Clients are told of all limits side by side, each by its name."""
+    of_tiers = {name.lower() for name in tiers.names.values()}
+    of_routes = {route.label for route in routes.models.values() if route.rate_limit}
+    for index, rule in enumerate(options.rate_limits):
+        for noun, names in (("tier", of_tiers), ("route", of_routes)):
+            if rule.name in names:
+                found = f"{quoted(rule.name)}, as the limit of a {noun} is called"
+                yield Problem(("rate_limits", index, "name"), found, "a name of its own")
+
+
+def _limits_named_as_tiers(routes: Section[Route], tiers: Section[Tier]) -> Iterator[Problem]:
+    known = {name.lower() for name in tiers.names.values()}
+    for path, route in routes.models.items():
+        if route.rate_limit and route.label in known:
+            found = f"{quoted(route.label)}, as the limit of a tier is called"
+            yield Problem((*path, "name"), found, "a name of its own, as it has a rate_limit")
 
 
 def _repeated(names: list[str]) -> list[int]:

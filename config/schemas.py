@@ -109,6 +109,14 @@ def schema_problems(schema: Schema) -> list[Problem]:
         return [Problem((), "values that JSON does not have, or too deep ones", "plain JSON")]
 
 
+def object_problems(schema: Schema) -> Iterator[Problem]:
+    """A type at the top that no object is of: query and header fields are always objects."""
+    types = schema.get("type", "object") if isinstance(schema, dict) else "object"
+    if types != "object" and (_is_text(types) or "object" not in types):
+        allowed = "object: names and their values are the members of one"
+        yield Problem(("type",), shown(types), allowed)
+
+
 def spelling_problems(schema: Schema) -> Iterator[Problem]:
     """Names of header fields that are spelled in two ways: they would be taken for two fields."""
     first: dict[str, str] = {}

@@ -35,7 +35,7 @@ _LAST_LINE_BREAK = re.compile(r"\r?\n\Z")
 # PEM, OpenSSH, a JWK or a set of them.
 _PUBLIC = re.compile(r"\s*(-----BEGIN |(ssh|ecdsa|sk)-\S+ AAAA|\{.*\"(kty|keys)\")", re.DOTALL)
 _LARGEST_FILE = 64 * 1024  # bytes
-SHORTEST_KEY = 32  # bytes: a key for HS256 is at least as long as its hash, RFC 7518 section 3.2
+_SHORTEST_KEY = 32  # bytes: a key for HS256 is at least as long as its hash, RFC 7518 section 3.2
 
 
 def _url_of(*schemes: str) -> Callable[[SecretStr], SecretStr]:
@@ -92,11 +92,21 @@ def _no_public_key(value: SecretStr) -> SecretStr:
     return value
 
 
+def _long_enough(value: SecretStr) -> SecretStr:
+    """Tokens under a short key can be forged by trying; blanks around it make it no harder."""
+    if len(value.get_secret_value().strip().encode()) < _SHORTEST_KEY:
+        raise ValueError("a short key")
+    return value
+
+
 _SharedSecret = Annotated[
     SecretStr,
-    Field(min_length=1),
     AfterValidator(_no_public_key),
-    _words("a shared secret; public keys are for auth.public_keys in gateway.yaml"),
+    AfterValidator(_long_enough),
+    _words(
+        f"a shared secret of {_SHORTEST_KEY} bytes or more, random ones, blanks around it not "
+        "counted; public keys are for auth.public_keys in gateway.yaml"
+    ),
 ]
 _Zone = Annotated[str, Field(max_length=200), _words("the name of a zone, as instances have it")]
 _OnOff = Annotated[
@@ -154,12 +164,6 @@ class Settings(BaseSettings):
     log_level: _LogLevel = "INFO"
     log_format: Literal["json", "console"] = "json"
 
-    @property
-    def jwt_secret_is_short(self) -> bool:
-        """Whether tokens could be forged by trying: the key is shorter than its hash."""
-        key = self.jwt_secret
-        return key is not None and len(key.get_secret_value().encode()) < SHORTEST_KEY
-
 
 # These may be shown in a fault.
 _HARMLESS = (
@@ -211,12 +215,14 @@ def _from_file(variable: str) -> str:
         raise _BadVariable("a file that is no text", "a file in UTF-8") from error
     if len(text) > _LARGEST_FILE:
         raise _BadVariable("a larger file", f"at most {_LARGEST_FILE} bytes")
-    return _LAST_LINE_BREAK.sub("", text)
+    if not (value := _LAST_LINE_BREAK.sub("", text)):
+        raise _BadVariable("an empty file", "one with a value in it")
+    return value
 
 
 def _of_detail(detail: ErrorDetails, variables: Mapping[str, str]) -> Fault:
     name = str(detail["loc"][0])
-    found = shown(detail["input"]) if name in _HARMLESS else "***"
+    found = shown(detail["input"]) if name in _HARMLESS or not detail["input"] else "***"
     return _fault(variables[name], found, allowed_at(Settings, (name,)))
 
 

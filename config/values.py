@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -186,6 +187,11 @@ def _each_once(values: tuple[str, ...]) -> tuple[str, ...]:
     return values
 
 
+def _of_a_port(value: str) -> str:
+    urlsplit(value).port  # noqa: B018 - raises ValueError above 65535
+    return value
+
+
 Flag = Annotated[bool, Strict()]
 WholeNumber = Annotated[int, Strict(), Field(le=1_000_000_000)]
 Count = Annotated[WholeNumber, Field(ge=0)]
@@ -323,6 +329,7 @@ Sha256 = Annotated[
 Origin = Annotated[
     str,
     _matches(_ORIGIN),
+    AfterValidator(_of_a_port),
     _words(
         "an origin as browsers write it, like https://app.example or https://*.app.example, or *"
     ),

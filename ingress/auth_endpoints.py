@@ -35,7 +35,7 @@ from ingress.oauth import (
 from ingress.policies.authentication import session_refusal
 from ingress.policies.endpoint_limits import EndpointLimits
 from ingress.policies.guesses import GuardedAuthenticator, Guesses
-from ingress.problems import FieldError, Refused
+from ingress.problems import FieldError, Forbidden, Refused
 from ingress.request import Request, Response
 
 ENDPOINTS = "/auth/"
@@ -212,7 +212,7 @@ class AuthEndpoints:
         session = self._sessions.of(caller)
         if caller is None or session is None:
             detail = "This is for tokens of /auth/token: the caller has no session here."
-            raise Refused(ProblemType.FORBIDDEN, detail)
+            raise Forbidden("sessions", detail)
         await self._limits.check_caller(request, path, caller, session)  # raises unless it lasts
         return caller
 

@@ -11,6 +11,7 @@ from ingress.exchange import ExchangeListener
 from ingress.identity.auth_listener import AuthListener, Credential
 from ingress.limits.shared import LimitListener
 from ingress.policies.validation import ValidationListener
+from ingress.problems import ForbiddingPolicy
 
 # Other methods are counted together: clients invent them.
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"))
@@ -37,6 +38,9 @@ class IngressListener(ExchangeListener, LimitListener, ValidationListener, AuthL
 
     def request_finished(self, event: RequestFinished) -> None:
         """A request has its answer, or its client left."""
+
+    def forbidden(self, route: str, policy: ForbiddingPolicy) -> None:
+        """A request was answered with 403; without a route it did not come as far as that."""
 
     def keys_fetched(self, good: bool) -> None:
         """Keys were fetched from auth.jwks_url, or could not be."""
@@ -67,6 +71,12 @@ class IngressMetrics(IngressListener):
             "ingress_not_accepted",
             "Requests that the broker did not take, or may not have taken.",
             "result",
+        )
+        self._forbidden = make.counter(
+            "ingress_forbidden",
+            "Requests that were answered with 403, by the policy that refused them.",
+            "route",
+            "policy",
         )
         self._key_fetches = make.counter(
             "ingress_key_fetches",
@@ -131,6 +141,10 @@ class IngressMetrics(IngressListener):
             self._seconds[event.service, event.tier].observe(event.seconds)
         if event.problem:
             self._problems[event.problem].inc()
+
+    def forbidden(self, route: str, policy: ForbiddingPolicy) -> None:
+        """Count it by who refused, and where."""
+        self._forbidden.labels(route, policy).inc()
 
     def keys_fetched(self, good: bool) -> None:
         """Count it by how it ended."""

@@ -16,6 +16,7 @@ from config.snapshot import Snapshot
 from ingress.auth_endpoints import ENDPOINTS, AuthEndpoints
 from ingress.deadline import timeout_for
 from ingress.exchange import Exchange
+from ingress.forbidden_log import ForbiddenLog
 from ingress.forwarding import Forwarding
 from ingress.identity.identity import Identity
 from ingress.limits.allowance import Store
@@ -30,7 +31,7 @@ from ingress.policies.endpoint_limits import EndpointLimits
 from ingress.policies.guesses import GuardedAuthenticator, Guesses
 from ingress.policies.ip_filter import IpFilter, ip_filter
 from ingress.policies.rate_limiting import RateLimiting
-from ingress.problems import PAGES, Refused, problem_page
+from ingress.problems import PAGES, Forbidden, Refused, problem_page
 from ingress.request import Request, Response
 from ingress.request_ids import RequestIds
 from ingress.responses import preflight_response, reply_response
@@ -120,6 +121,7 @@ class Pipeline:
         self._listener = listener or IngressListener()
         self._clock = clock
         self._monotonic = monotonic
+        self._forbidden = ForbiddenLog(monotonic)
         self.use(snapshot)
 
     def use(self, snapshot: Snapshot) -> None:
@@ -152,6 +154,8 @@ class Pipeline:
         try:
             return await self._answer(request, visit)
         except Refused as refusal:
+            if isinstance(refusal, Forbidden):
+                self._tell_forbidden(refusal, request, visit)
             return _refused(refusal, request, visit)
         except Exception:
             log.exception("a request failed", extra={"request_id": visit.request_id})
@@ -260,6 +264,12 @@ class Pipeline:
         if request.headers.get("X-Request-ID") is None:
             return visit.request_id
         return self._request_ids.new()
+
+    def _tell_forbidden(self, refusal: Forbidden, request: Request, visit: _Visit) -> None:
+        route = visit.route.label if visit.route else ""
+        self._listener.forbidden(route, refusal.policy)
+        where = route or request.target.partition("?")[0]
+        self._forbidden.tell(refusal, where, visit.request_id)
 
     def _finish(self, request: Request, visit: _Visit, status: int, seconds: float) -> None:
         route = visit.route

@@ -4,6 +4,8 @@ A step of the way in raises Refused; whoever stands outermost turns it into a re
 what can be answered is in broker.problems; what it means to a client is in the pages below.
 """
 
+from typing import Literal
+
 import msgspec
 
 from broker.messages import Executed, Headers
@@ -11,6 +13,7 @@ from broker.problems import PROBLEM_TYPES, ProblemType
 from ingress.request import Response
 
 PAGES = "/problems/"
+ForbiddingPolicy = Literal["ip_filter", "cors", "roles", "scopes", "sessions"]
 _RETRY_AFTER = 1  # seconds; where nobody knows better: every 503 says when to come back
 
 
@@ -64,6 +67,17 @@ class Refused(Exception):
             close=self.close,
             errors=self.errors,
         )
+
+
+class Forbidden(Refused):
+    """A 403, by one of the policies that answer so; ``who`` is for the log alone."""
+
+    def __init__(
+        self, policy: ForbiddingPolicy, detail: str, *, who: str = "", headers: Headers = ()
+    ) -> None:
+        super().__init__(ProblemType.FORBIDDEN, detail, headers=headers)
+        self.policy = policy
+        self.who = who
 
 
 class _Body(msgspec.Struct, omit_defaults=True):

@@ -1,22 +1,22 @@
 """Who may: the roles and scopes that a route demands."""
 
 from collections.abc import Collection
+from typing import Literal
 
 from broker.messages import Headers, Principal
-from broker.problems import ProblemType
 from config.models import AnyOrAll, Route
-from ingress.problems import Refused
+from ingress.problems import Forbidden, Refused
 
 
 def missing_rights(route: Route, principal: Principal) -> Refused | None:
     """None for who has what the route demands, else the 403 that names what is missing."""
     if missing := _missing(route.roles, principal.roles):
-        return _forbidden("role", missing, ())
+        return _forbidden("roles", missing, ())
     if missing := _missing(route.scopes, principal.scopes):
         scope = " ".join(missing)
         # RFC 6750 section 3.1
         challenge = f'Bearer realm="api-gateway", error="insufficient_scope", scope="{scope}"'
-        return _forbidden("scope", missing, ((b"WWW-Authenticate", challenge.encode()),))
+        return _forbidden("scopes", missing, ((b"WWW-Authenticate", challenge.encode()),))
     return None
 
 
@@ -30,6 +30,7 @@ def _missing(demand: AnyOrAll | None, held: Collection[str]) -> list[str]:
     return [] if any(name in held for name in alternatives) else alternatives
 
 
-def _forbidden(kind: str, missing: list[str], headers: Headers) -> Refused:
+def _forbidden(policy: Literal["roles", "scopes"], missing: list[str], headers: Headers) -> Refused:
+    kind = policy.removesuffix("s")
     detail = f"This route wants a {kind} that the caller lacks: {', '.join(missing)}."
-    return Refused(ProblemType.FORBIDDEN, detail, headers=headers)
+    return Forbidden(policy, detail, headers=headers)

@@ -7,9 +7,8 @@ import re
 from typing import NamedTuple
 
 from broker.messages import Headers
-from broker.problems import ProblemType
 from config.models import Cors
-from ingress.problems import Refused
+from ingress.problems import Forbidden
 from ingress.request import HeaderLookup
 
 _ANY = "*"
@@ -89,7 +88,7 @@ class CorsPolicy:
         """
         if not self._allows(asked.origin):
             detail = "Pages of this origin may not make this request."
-            raise Refused(ProblemType.FORBIDDEN, detail, headers=(_BY_PREFLIGHT,))
+            raise Forbidden("cors", detail, who=asked.origin, headers=(_BY_PREFLIGHT,))
         private = self._private_network and asked.into_private_network
         return (
             _BY_PREFLIGHT,

@@ -1,9 +1,8 @@
 """From where: the networks that may enter, and those that may not."""
 
-from broker.problems import ProblemType
 from config import models
 from ingress.addresses import Address, Networks
-from ingress.problems import Refused
+from ingress.problems import Forbidden
 
 
 class IpFilter:
@@ -19,7 +18,8 @@ class IpFilter:
         The answer is the same for all reasons: it tells nothing of the networks.
         """
         if address is None or address in self._deny or not self._allows(address):
-            raise Refused(ProblemType.FORBIDDEN, "This address may not make this request.")
+            detail = "This address may not make this request."
+            raise Forbidden("ip_filter", detail, who=str(address or "an unknown address"))
 
     def _allows(self, address: Address) -> bool:
         return self._allow is None or address in self._allow

@@ -46,7 +46,7 @@ class Rule:
         self._what = f"rule:{rule.name}"
         self._by, _, header = rule.key.partition(":")
         self._field = header.encode().translate(FOLD)
-        self._roles = frozenset(rule.match.roles)
+        self._roles = frozenset(rule.match.roles or ())
         self._matches = _path_matcher(rule.match.path) if rule.match.path else None
         self.allowance = Allowance(
             quoted(rule.name), rule.requests_per_minute, rule.burst, rule.on_store_failure

@@ -138,9 +138,7 @@ class _BodyCheck(SchemaCheck):
 def validator(route: Route) -> Validator | None:
     """The validator for a route, or None where it has no schemas."""
     rules = route.validation
-    if rules is None or (rules.query, rules.headers, rules.body) == (None, None, None):
-        return None
-    return Validator(route.label, rules)
+    return None if rules is None else Validator(route.label, rules)
 
 
 def _errors(

@@ -239,13 +239,23 @@ async def test_a_bad_key_file_ends_with_2(tmp_path: Path) -> None:
 
 
 async def test_a_secret_without_its_algorithm_is_no_key(tmp_path: Path) -> None:
-    """Closed routes are not served where no allowed algorithm has a key; nor are tokens made."""
+    """Where no allowed algorithm can have a key, nothing starts, and check tells it beforehand."""
     config = settings(tmp_path, "http://127.0.0.1:1", algorithms=["RS256"])
     served = await run("up", "--config", config, jwt_secret=SECRET)
+    checked = await run("check", config)
+
+    assert (served.status, checked.status) == (2, 1)
+    for finished in (served, checked):
+        assert "allowed: public_keys or jwks_url beside them" in finished.stderr
+
+
+async def test_the_secret_signs_nothing_without_its_algorithm(tmp_path: Path) -> None:
+    """No token is made that none would take."""
+    config = settings(tmp_path, "http://127.0.0.1:1", algorithms=["PS256"], public_keys=["a.pem"])
+    (Path(config) / "a.pem").write_bytes(RSA.pem)
     token = await run("token", "--config", config, "--subject", "u1", jwt_secret=SECRET)
 
-    assert (served.status, token.status) == (2, 2)
-    assert "auth.public_keys" in served.stderr
+    assert token.status == 2
     assert "HS256" in token.stderr
 
 

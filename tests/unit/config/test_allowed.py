@@ -39,6 +39,7 @@ def test_every_key_says_what_it_allows(model: type[BaseModel]) -> None:
         (Service, ("metadata", "anything"), "text"),
         (Service, ("no such key",), ""),
         (Transform, ("name",), "text of 1 to 200 characters"),
+        (Route, ("rate_limit", "burst"), "a whole number from 0 to 1000000000"),
     ],
 )
 def test_words_come_from_the_model(model: Any, path: KeyPath, words: str) -> None:

@@ -21,11 +21,19 @@ def told(*routes: dict[str, Any], **options: Any) -> list[str]:
 ADMIN = {"path": "/admin/*", "roles": {"any": ["admin"]}}
 
 
-@pytest.mark.parametrize("network", ["0.0.0.0/0", "::/0"])
-def test_proxies_that_are_everybody(network: str) -> None:
-    """Each client could say what its address is."""
-    [line] = told(trusted_proxies=["10.0.0.0/8", network])
-    assert line.startswith(f"gateway.yaml: trusted_proxies: {network} trusts everybody")
+@pytest.mark.parametrize(
+    ("networks", "every"),
+    [
+        (["0.0.0.0/0"], "0.0.0.0/0"),
+        (["::/0"], "::/0"),
+        (["::ffff:0:0/96"], "0.0.0.0/0"),
+        (["0.0.0.0/1", "128.0.0.0/1"], "0.0.0.0/0"),
+    ],
+)
+def test_proxies_that_are_everybody(networks: list[str], every: str) -> None:
+    """Each client could say what its address is, however the networks are written."""
+    [line] = told(trusted_proxies=["10.0.0.0/8", *networks])
+    assert line.startswith(f"gateway.yaml: trusted_proxies: all of {every} is trusted")
     assert told(trusted_proxies=["10.0.0.0/8"]) == told(trusted_proxies=2) == []
 
 

@@ -144,7 +144,7 @@ def test_all_faults_are_told_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     assert faults_of().splitlines() == [
         f"environment: GATEWAY_{line}"
         for line in (
-            "ADMIN_TOKEN_FILE: found ***, allowed: text that is not empty",
+            "ADMIN_TOKEN_FILE: found an empty file, allowed: one with a value in it",
             'AMQP_LANE: found "maybe", allowed: on or off',
             "AMQP_URL: found ***, allowed: an amqp:// or amqps:// URL",
             "CONFIG_DIR_FILE: found no readable file (Is a directory), allowed: the path of one",
@@ -178,14 +178,35 @@ def test_a_secret_in_the_place_of_its_path_is_not_told(monkeypatch: pytest.Monke
 def test_what_everybody_may_know_is_no_secret(known: str) -> None:
     """A public key there would let anybody sign tokens with it."""
     faults = faults_of(jwt_secret=known)
-    assert "GATEWAY_JWT_SECRET: found ***, allowed: a shared secret; public keys are for" in faults
+    assert "GATEWAY_JWT_SECRET: found ***, allowed: a shared secret of 32 bytes or more" in faults
+    assert "public keys are for auth.public_keys" in faults
     assert "hunter2" not in faults
 
 
-@pytest.mark.parametrize(("secret", "short"), [("é" * 16, False), ("é" * 15 + "x", True)])
-def test_a_secrets_length_is_counted_in_bytes(secret: str, short: bool) -> None:
-    """RFC 7518 speaks of the key's bits, not of characters."""
-    assert load_settings(jwt_secret=secret).jwt_secret_is_short is short
+@pytest.mark.parametrize("secret", ["hunter2", "é" * 15 + "x", " " * 40, f"{'x' * 31}\n "])
+def test_a_short_secret_is_refused(secret: str) -> None:
+    """Tokens could be forged by trying: RFC 7518 wants a key as long as its hash."""
+    faults = faults_of(jwt_secret=secret)
+    assert "GATEWAY_JWT_SECRET: found ***, allowed: a shared secret of 32 bytes or more" in faults
+
+
+def test_a_secrets_length_is_counted_in_bytes() -> None:
+    """RFC 7518 speaks of the key's bits, not of characters; and what was given is the key."""
+    secret = load_settings(jwt_secret="é" * 16 + " ").jwt_secret
+    assert secret is not None
+    assert secret.get_secret_value() == "é" * 16 + " "
+
+
+def test_no_secret_is_not_called_a_hidden_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Whoever gives an empty text, or an empty file, hears that it is empty."""
+    assert 'GATEWAY_JWT_SECRET: found ""' in faults_of(jwt_secret="")
+    (tmp_path / "secret").write_text("\n")
+    monkeypatch.setenv("GATEWAY_JWT_SECRET_FILE", str(tmp_path / "secret"))
+    assert faults_of() == (
+        "environment: GATEWAY_JWT_SECRET_FILE: found an empty file, allowed: one with a value in it"
+    )
 
 
 @pytest.mark.parametrize(

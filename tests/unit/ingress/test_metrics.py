@@ -52,6 +52,18 @@ def test_clients_make_no_labels() -> None:
     assert "ingress_request_seconds_count{" not in text
 
 
+def test_refusals_are_counted_by_policy() -> None:
+    """A list of addresses that is wrong does not look like a lack of rights."""
+    registry = CollectorRegistry()
+    metrics = IngressMetrics(registry)
+    metrics.forbidden("list", "roles")
+    metrics.forbidden("", "ip_filter")
+    metrics.forbidden("", "ip_filter")
+    for route, policy, count in (("list", "roles", 1), ("", "ip_filter", 2)):
+        labels = {"route": route, "policy": policy}
+        assert registry.get_sample_value("ingress_forbidden_total", labels) == count
+
+
 def test_news_of_the_exchange() -> None:
     """Pending requests are read when asked for; refusals, repeats and late replies are counted."""
     registry = CollectorRegistry()

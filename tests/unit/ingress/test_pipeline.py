@@ -69,6 +69,7 @@ class Gateway(IngressListener):
     answer: Callable[[Envelope], Reply | None] = upstream_reply
     asked: list[Envelope] = field(default_factory=list)
     finished: list[RequestFinished] = field(default_factory=list)
+    refused: list[tuple[str, str]] = field(default_factory=list)
 
     def take(self, delivery: Delivery) -> None:
         asked = delivery.envelope
@@ -80,6 +81,9 @@ class Gateway(IngressListener):
 
     def request_finished(self, event: RequestFinished) -> None:
         self.finished.append(event)
+
+    def forbidden(self, route: str, policy: str) -> None:
+        self.refused.append((route, policy))
 
     async def get(self, target: str, *headers: tuple[bytes, bytes], **more: Any) -> Response:
         return await self.pipeline.handle(make_request("GET", target, (HOST, *headers), **more))
@@ -402,6 +406,23 @@ async def test_the_address_comes_first(gateway: Gateway) -> None:
     gateway.pipeline.use(replace(snapshot(filtered), options=options))
     statuses = [(await gateway.get("/inner", peer=f"192.0.2.{n}")).status for n in (1, 2, 3)]
     assert statuses == [403, 403, 401]
+
+
+async def test_who_refused_is_told_apart(gateway: Gateway) -> None:
+    """One answer, 403, has several reasons; listeners hear which, and on which route."""
+    inner = {"path": "/inner", "roles": {"any": ["a"]}, "scopes": {"all": ["s"]}, "name": "inner"}
+    rules = {**inner, "ip_filter": {"deny": ["192.0.2.1"]}}
+    options = GatewayOptions.model_validate({"ip_filter": {"deny": ["192.0.2.2"]}, "cors": CORS})
+    gateway.pipeline.use(replace(snapshot(rules), options=options))
+    for number, token in ((2, bearer()), (1, bearer()), (3, bearer()), (3, bearer(roles=["a"]))):
+        assert (await gateway.get("/inner", token, peer=f"192.0.2.{number}")).status == 403
+    asked = (HOST, (b"Origin", b"null"), (b"Access-Control-Request-Method", b"GET"))
+    preflight = make_request("OPTIONS", "/inner", asked, peer="192.0.2.3")
+    assert (await gateway.handle(preflight)).status == 403
+    assert gateway.refused == [
+        ("", "ip_filter"),
+        *[("inner", policy) for policy in ("ip_filter", "roles", "scopes", "cors")],
+    ]
 
 
 async def test_preflights_end_at_the_door(gateway: Gateway) -> None:

@@ -410,7 +410,7 @@ async def test_the_url_before_that() -> None:
         subject.use(issuer.url)
         assert await subject.fetches.next() is False
         assert await subject.ask(by(OLD, "old")) == ALICE
-        subject.use(None)
+        subject.use(None, algorithms=["HS256"])
         subject.use(Issuer().url)
         assert await subject.ask(by(OLD, "old")) == 503
 
@@ -423,7 +423,7 @@ async def test_another_url_has_other_keys() -> None:
             subject.use(second.url)
             assert await subject.ask(by(NEW, "k")) == ALICE
             assert await subject.ask(by(OLD, "k")) == 401
-            subject.use(None)
+            subject.use(None, algorithms=["HS256"])
             assert subject.identity.ready is None
             assert await subject.ask(by(NEW, "k")) == 401
         assert (first.asked, second.asked) == (1, 1)

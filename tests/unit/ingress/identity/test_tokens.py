@@ -72,5 +72,6 @@ def test_the_algorithm_is_one_that_is_allowed() -> None:
         Principal("u1", "FREE"), SECRET, Auth(algorithms=("RS256", "HS384")), ttl=1, now=0
     )
     assert jwt.get_unverified_header(token)["alg"] == "HS384"
+    auth = Auth(algorithms=("RS256",), public_keys=("a.pem",))
     with pytest.raises(ValueError, match="algorithm"):
-        issue(Principal("u1", "FREE"), SECRET, Auth(algorithms=("RS256",)), ttl=1, now=0)
+        issue(Principal("u1", "FREE"), SECRET, auth, ttl=1, now=0)

@@ -44,7 +44,8 @@ def authenticator(
     public_keys: tuple[bytes, ...] = (),
     **auth: Any,
 ) -> Authenticator:
-    options = GatewayOptions(auth=Auth.model_validate(auth))
+    files = [f"{number}.pem" for number, _ in enumerate(public_keys)]
+    options = GatewayOptions(auth=Auth.model_validate({**auth, "public_keys": files}))
     snapshot = Snapshot((), {}, options=options, public_keys=public_keys)
     keyring = Identity(secret).keyring(snapshot)
     return Authenticator(options.auth, DEFAULT_TIERS, keyring, clock or Clock())
@@ -238,7 +239,7 @@ async def test_without_a_secret_nothing_is_valid() -> None:
 
 async def test_secret_checks_no_asymmetric_algorithm() -> None:
     """An RS256 that is allowed beside HS256 is never checked with the shared secret."""
-    subject = authenticator(algorithms=["RS256"])
+    subject = authenticator(algorithms=["RS256"], public_keys=(RSA.pem,))
     await refusal(subject, bearer())
     await refusal(
         subject, "Bearer " + signed(b'{"alg":"RS256"}', b'{"sub":"alice","exp":9999999999}')
