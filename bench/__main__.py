@@ -14,7 +14,17 @@ from typing import NoReturn
 from bench.install import NotInstallableError
 from bench.processes import Processes
 from bench.report import Table, machine
-from bench.scenarios import balancing, calls, door, http, memory, picking, request_reply, routes
+from bench.scenarios import (
+    balancing,
+    calls,
+    clients,
+    door,
+    http,
+    memory,
+    picking,
+    request_reply,
+    routes,
+)
 from bench.stage import Options, Stage
 
 _RESULTS = Path(__file__).parent / "results"
@@ -33,6 +43,7 @@ SCENARIOS = {
     "request-reply": Scenario(request_reply.ROWS, request_reply.run),
     "door": Scenario(door.ROWS, door.run),
     "calls": Scenario(calls.ROWS, calls.run),
+    "clients": Scenario(clients.ROWS, clients.run),
     "routes": Scenario(routes.ROWS, routes.run),
     "memory": Scenario(memory.ROWS, memory.run),
     "balancing": Scenario(balancing.ROWS, balancing.run),
