@@ -5,6 +5,8 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import yaml
@@ -49,7 +51,7 @@ class Product:
     ) -> None:
         self._stage = stage
         self._processes = processes
-        self._config = stage.folder / f"config-{free_port()}"
+        self._config = Path(mkdtemp(prefix="config-", dir=stage.folder))
         self._secret = os.urandom(32).hex()
         self._write(
             routes=[{"timeout": _TIMEOUT, **route} for route in routes],
@@ -120,7 +122,6 @@ class Product:
         return {"Authorization": f"Bearer {made.stdout.strip()}"}
 
     def _write(self, **files: Any) -> None:
-        self._config.mkdir()
         for name, content in files.items():
             (self._config / f"{name}.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
 
