@@ -18,7 +18,8 @@ from broker.messages import Principal
 from config.doubts import doubts
 from config.faults import ConfigError
 from config.loader import load
-from config.models import DEFAULT_TIERS, Auth
+from config.models.auth import Auth
+from config.models.tiers import DEFAULT_TIERS
 from config.settings import load_settings
 from config.without_effect import without_effect
 from ingress.identity.clients import hashed_secret

@@ -10,7 +10,8 @@ from aiohttp import web
 
 from api_gateway.listening import listen
 from broker.messages import Principal
-from config.models import AnyOrAll, Route, Service
+from config.models.routes import AnyOrAll, Route
+from config.models.services import Service
 from config.snapshot import Snapshot
 
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})

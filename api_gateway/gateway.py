@@ -11,7 +11,7 @@ from api_gateway.node import Node
 from api_gateway.plain import read_request, write_response
 from config.doubts import doubts
 from config.loader import load, replace
-from config.models import Auth
+from config.models.auth import Auth
 from config.settings import Settings, load_settings
 from config.snapshot import Snapshot
 from config.without_effect import without_effect

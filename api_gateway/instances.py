@@ -13,7 +13,7 @@ from aiohttp import web
 
 from api_gateway.admin_access import AdminToken, problem
 from config.faults import key_text
-from config.models import Service
+from config.models.services import Service
 from config.validation import validate
 from dispatcher.discovery.registration import Lease, Registration, may_be_called
 from dispatcher.discovery.registry import (

@@ -11,7 +11,7 @@ from functools import cached_property, partial
 from typing import Protocol
 
 from broker.problems import ProxyError
-from config.models import Service
+from config.models.services import Service
 from dispatcher.discovery.discoveries import Discoveries
 from dispatcher.discovery.registry import Registry
 from dispatcher.options import ClientTls

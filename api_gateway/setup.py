@@ -12,7 +12,7 @@ from api_gateway.gateway import can_sign, warn_of
 from api_gateway.telemetry import configure_logging
 from config.faults import ConfigError
 from config.loader import load
-from config.models import Drain
+from config.models.gateway import Drain
 from config.settings import Settings, load_settings
 from config.snapshot import Snapshot
 

@@ -1,6 +1,7 @@
 """Whether a transform's condition and a route can meet in one request."""
 
-from config.models import Condition, Route
+from config.models.routes import Route
+from config.models.transforms import Condition
 from config.paths import ANY_SEGMENT, REST, shape
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from ipaddress import ip_network
 
 from config.ineffective import ineffective
-from config.models import Cors
+from config.models.origins import Cors
 from config.networks import all_within
 from config.snapshot import Snapshot
 from config.ways_around import ways_around

@@ -7,7 +7,8 @@ must hear of it, above all when it protects something.
 from collections.abc import Iterator
 
 from config.conditions import may_meet
-from config.models import CircuitBreakerOptions, Connections, Delivery, Route, Service
+from config.models.routes import Delivery, Route
+from config.models.services import CircuitBreakerOptions, Connections, Service
 from config.snapshot import Snapshot
 
 _IDEMPOTENT = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"))  # RFC 9110, 9.2.2

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from config.document import Document, read
 from config.faults import ConfigError, Fault, nearest, quoted
-from config.models import GatewayOptions
+from config.models.gateway import GatewayOptions
 from config.public_keys import read_public_keys
 from config.references import Sections, check_references
 from config.sections import GATEWAY, KINDS, ROUTES, SERVICES, TIERS, TRANSFORMS, Section, check

@@ -7,7 +7,12 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from config.faults import Fault, KeyPath, Problem, nearest, quoted
-from config.models import ApiKey, Client, GatewayOptions, Route, Service, Tier, Transform
+from config.models.auth import ApiKey, Client
+from config.models.gateway import GatewayOptions
+from config.models.routes import Route
+from config.models.services import Service
+from config.models.tiers import Tier
+from config.models.transforms import Transform
 from config.paths import shape
 from config.sections import Section, methods_of, text_at
 from config.values import TierName

@@ -8,7 +8,11 @@ from pydantic import BaseModel
 
 from config.document import Document
 from config.faults import Fault, KeyPath, Problem, key_text, quoted, shown
-from config.models import DEFAULT_TIERS, GatewayOptions, Route, Service, Tier, Transform
+from config.models.gateway import GatewayOptions
+from config.models.routes import Route
+from config.models.services import Service
+from config.models.tiers import DEFAULT_TIERS, Tier
+from config.models.transforms import Transform
 from config.validation import validate
 
 M = TypeVar("M", bound=BaseModel)

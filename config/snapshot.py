@@ -4,7 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from config.models import DEFAULT_TIERS, GatewayOptions, Route, Service, Tier, Transform
+from config.models.gateway import GatewayOptions
+from config.models.routes import Route
+from config.models.services import Service
+from config.models.tiers import DEFAULT_TIERS, Tier
+from config.models.transforms import Transform
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from config.conditions import overlap
 from config.faults import listed
-from config.models import Route
+from config.models.routes import Route
 from config.paths import ANY_SEGMENT, is_reserved, shape, takes_spellings_of
 from config.snapshot import Snapshot
 

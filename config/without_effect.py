@@ -7,7 +7,7 @@ a key must hear of it, above all when it protects something.
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 
-from config.models import Model
+from config.models.base import Model
 from config.snapshot import Snapshot
 
 _ROUTE = {

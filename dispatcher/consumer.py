@@ -10,7 +10,8 @@ from broker.contract import Broker, Delivery
 from broker.messages import Envelope
 from broker.problems import ProblemType
 from broker.topology import request_queues
-from config.models import Service, Tier
+from config.models.services import Service
+from config.models.tiers import Tier
 from dispatcher.holding import Holding
 from dispatcher.listener import DispatcherListener
 from dispatcher.pipeline import Pipeline

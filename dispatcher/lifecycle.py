@@ -8,7 +8,7 @@ from typing import Self
 
 from broker.contract import Broker, ConnectionState
 from broker.events import HealthReported, StateWanted
-from config.models import Service
+from config.models.services import Service
 from config.snapshot import Snapshot
 from dispatcher.breaker_log import log_change
 from dispatcher.breaker_news import BreakerNews

@@ -4,7 +4,7 @@ import ssl
 from dataclasses import dataclass
 from typing import Self
 
-from config.models import Service
+from config.models.services import Service
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from config.models import Hedge, Route
+from config.models.routes import Hedge, Route
 
 
 class RouteRules(msgspec.Struct, frozen=True, gc=False):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, Self
 
-from config.models import Service
+from config.models.services import Service
 from dispatcher.upstream import Address
 
 

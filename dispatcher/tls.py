@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from config.faults import ConfigError, Fault, quoted
-from config.models import Service, ServiceTls
+from config.models.services import Service, ServiceTls
 from config.tls import no_password
 from dispatcher.options import ClientTls
 

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Generic, TypeVar
 
-from config.models import Tier
+from config.models.tiers import Tier
 
 Item = TypeVar("Item")
 

@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl
 
 from broker.messages import Headers, Principal
 from broker.problems import ProblemType
-from config.models import Client
+from config.models.auth import Client
 from ingress.forwarding import FOLD
 from ingress.identity.auth_listener import AuthListener
 from ingress.identity.session_store import NoSession, SessionsUnavailable, TooManySessions

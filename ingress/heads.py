@@ -18,7 +18,7 @@ from multidict import CIMultiDict
 
 from broker.messages import Headers
 from broker.problems import ProblemType
-from config.models import Limits
+from config.models.gateway import Limits
 from ingress.problems import Refused
 from ingress.request import HeaderLookup
 

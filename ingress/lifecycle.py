@@ -15,7 +15,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
-from config.models import Drain
+from config.models.gateway import Drain
 
 Check = Callable[[], bool]
 Sleep = Callable[[float], Awaitable[None]]

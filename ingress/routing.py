@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass, field
 
 from broker.problems import ProblemType
-from config.models import Delivery, Route
+from config.models.routes import Delivery, Route
 from config.paths import REST, pattern_parameters
 from config.snapshot import Snapshot
 from ingress.policies.cors import CorsPolicy, cors_policy

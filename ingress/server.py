@@ -7,7 +7,7 @@ import asyncio
 import socket
 from typing import Self
 
-from config.models import Limits
+from config.models.gateway import Limits
 from ingress.connection import Connection
 from ingress.heads import require_c_parser
 from ingress.rendering import Renderer

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from broker.problems import ProblemType
-from config.models import Limits
+from config.models.gateway import Limits
 from ingress.problems import Refused, problem_response
 from ingress.rendering import Renderer
 from ingress.request import Request, Response

@@ -11,7 +11,7 @@ from typing import Self
 
 from broker.contract import Broker
 from broker.events import Event, HealthReported, StateWanted
-from config.models import HealthCheck, Service
+from config.models.services import HealthCheck, Service
 from config.snapshot import Snapshot
 from workers.rounds import Means, Rounds
 from workers.verdict import Verdict

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
-from config.models import Service
+from config.models.services import Service
 
 
 class Outcome(Enum):

@@ -6,7 +6,7 @@ import random
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
-from config.models import HealthCheck, Service
+from config.models.services import HealthCheck, Service
 from workers.metrics import WorkersListener
 from workers.probe import Follow, Outcome, Target, Targets
 from workers.verdict import Verdict

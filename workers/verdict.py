@@ -1,6 +1,6 @@
 """What the probes of one instance amount to."""
 
-from config.models import HealthCheck
+from config.models.services import HealthCheck
 
 
 class Verdict:

@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack, suppress
 from functools import partial
 from typing import Protocol, Self
 
-from config.models import Service
+from config.models.services import Service
 from dispatcher.discovery.listener import DiscoveryListener
 from dispatcher.discovery.registry import Registry
 from dispatcher.discovery.registry_discovery import RegistryDiscovery

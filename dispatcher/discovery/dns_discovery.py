@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Protocol, Self
 
-from config.models import Service
+from config.models.services import Service
 from dispatcher.discovery.changes import described
 from dispatcher.discovery.dns_lookup import Endpoint, Found, LookupFailed
 from dispatcher.discovery.listener import DiscoveryListener

@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 from pydantic import Field, HttpUrl
 
-from config.models import Instance
+from config.models.services import Instance
 from config.values import Network, Number
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Self
 
-from config.models import Service
+from config.models.services import Service
 from dispatcher.discovery.changes import described
 from dispatcher.discovery.registration import Lease, may_be_called
 from dispatcher.discovery.registry import Registry

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from config.models import Concurrency
+from config.models.services import Concurrency
 from dispatcher.call_end import Load
 from dispatcher.policies.gradient import GradientLimit
 

@@ -5,7 +5,7 @@ import math
 from collections.abc import Awaitable, Callable
 
 from broker.messages import Envelope
-from config.models import CircuitBreakerOptions
+from config.models.services import CircuitBreakerOptions
 from dispatcher.attempt import Attempt
 from dispatcher.call_end import Verdict
 from dispatcher.listener import DispatcherListener

@@ -8,7 +8,7 @@ from asyncio import FIRST_COMPLETED, Task
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from config.models import Hedge
+from config.models.routes import Hedge
 from dispatcher.attempt import Attempt
 from dispatcher.call_end import Verdict
 

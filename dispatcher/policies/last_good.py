@@ -13,7 +13,7 @@ from collections.abc import Callable
 import msgspec
 
 from broker.messages import Envelope, Headers
-from config.models import LastGood
+from config.models.services import LastGood
 from dispatcher.upstream import UpstreamResponse
 
 # s-maxage forbids stale use as proxy-revalidate does (RFC 9111 section 5.2.2.10).

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Self
 
-from config.models import CircuitBreakerOptions, Service
+from config.models.services import CircuitBreakerOptions, Service
 from dispatcher.policies.circuit_breaker import CircuitBreaker, Transition
 from dispatcher.policies.concurrency import Limiter, limiter_of
 from dispatcher.policies.last_good import LastGoodAnswers

@@ -9,7 +9,7 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 from broker.messages import Envelope, Headers
-from config.models import Backoff
+from config.models.services import Backoff
 from dispatcher.attempt import Attempt
 from dispatcher.policies.sliding_window import SlidingWindow
 

@@ -4,7 +4,8 @@ import re
 from collections.abc import Callable
 
 from config.conditions import may_meet
-from config.models import Condition, Route
+from config.models.routes import Route
+from config.models.transforms import Condition
 from config.paths import ANY_SEGMENT, REST, shape
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 
 from broker.messages import Headers
-from config.models import HeaderChanges
+from config.models.transforms import HeaderChanges
 
 # What speaks of a body as it was before it was changed: its length, its coding, which of its bytes
 # can be had, and whatever tells whether it is the same (RFC 9110 section 8.8, RFC 9530).

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from broker.messages import Envelope
-from config.models import BodyTransform, Transform
+from config.models.transforms import BodyTransform, Transform
 from config.snapshot import Snapshot
 from dispatcher.transformation.conditions import Matcher
 from dispatcher.transformation.rules import Rules

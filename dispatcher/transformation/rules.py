@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from config.models import BodyTransform
+from config.models.transforms import BodyTransform
 from dispatcher.transformation.budget import Budget
 from dispatcher.transformation.fields import FieldChanges
 from dispatcher.transformation.paths import ABSENT, path_function

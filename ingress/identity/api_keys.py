@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from hashlib import sha256
 
 from broker.messages import Principal
-from config.models import ApiKey
+from config.models.auth import ApiKey
 
 
 class ApiKeys:

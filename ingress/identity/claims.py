@@ -2,7 +2,7 @@
 
 import msgspec
 
-from config.models import Auth
+from config.models.auth import Auth
 from ingress.identity.jws import InvalidToken
 
 GENERATION = "gws"  # a claim that only this gateway makes

@@ -6,7 +6,7 @@ from hashlib import sha256
 from hmac import compare_digest
 from typing import NamedTuple
 
-from config.models import Client
+from config.models.auth import Client
 
 _OF_NOBODY = bytes(32)
 _GENERATION = 6  # bytes; no padding

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Self
 
-from config.models import Auth
+from config.models.auth import Auth
 from config.snapshot import Snapshot
 from ingress.identity.fetching import fetch as fetch_over_http
 from ingress.identity.jwks import Fetch, RemoteKeys, Timing

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from broker.messages import Principal
-from config.models import Auth, Client
+from config.models.auth import Auth, Client
 from ingress.identity.auth_listener import AuthListener
 from ingress.identity.clients import Clients, generation
 from ingress.identity.session_store import (

@@ -5,7 +5,7 @@ from uuid import uuid4
 import jwt
 
 from broker.messages import Principal
-from config.models import Auth
+from config.models.auth import Auth
 from ingress.identity.claims import GENERATION
 from ingress.identity.keys import SYMMETRIC
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from config.models import OnStoreFailure
+from config.models.rates import OnStoreFailure
 from ingress.identity.session_store import SessionRef, SessionStore
 
 REQUEST = 60_000_000  # units

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Any, Self
 
-from config.models import DEFAULT_TIERS, Customer, Tier
+from config.models.tiers import DEFAULT_TIERS, Customer, Tier
 from ingress.limits.allowance import Allowance, Charge, Outcome
 from ingress.limits.fields import policy_field, quoted, state_field
 from ingress.limits.keys import identity, key

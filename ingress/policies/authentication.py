@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection
 
 from broker.messages import Principal
 from broker.problems import ProblemType
-from config.models import Auth
+from config.models.auth import Auth
 from ingress.identity.api_keys import ApiKeys
 from ingress.identity.claims import Claims, ClaimsReader
 from ingress.identity.clients import generation

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from typing import Literal
 
 from broker.messages import Headers, Principal
-from config.models import AnyOrAll, Route
+from config.models.routes import AnyOrAll, Route
 from ingress.problems import Forbidden, Refused
 
 

@@ -7,7 +7,7 @@ import re
 from typing import NamedTuple
 
 from broker.messages import Headers
-from config.models import Cors
+from config.models.origins import Cors
 from ingress.problems import Forbidden
 from ingress.request import HeaderLookup
 

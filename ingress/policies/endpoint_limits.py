@@ -6,7 +6,7 @@ And one of the gateway's own, so that no client can keep the store of sessions b
 from collections.abc import Callable, Sequence
 
 from broker.messages import Headers, Principal
-from config.models import GatewayOptions
+from config.models.gateway import GatewayOptions
 from ingress.addresses import Address
 from ingress.identity.session_store import SessionRef
 from ingress.limits.allowance import Allowance, Charge, Store

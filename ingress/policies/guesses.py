@@ -8,7 +8,7 @@ from math import ceil, inf
 
 from broker.messages import Headers, Principal
 from broker.problems import ProblemType
-from config.models import OnStoreFailure
+from config.models.rates import OnStoreFailure
 from ingress.addresses import Address
 from ingress.identity.auth_listener import AuthListener, Credential
 from ingress.limits.allowance import Allowance, Charge, Store, StoreUnavailable

@@ -1,6 +1,6 @@
 """From where: the networks that may enter, and those that may not."""
 
-from config import models
+from config.models import origins as configured
 from ingress.addresses import Address, Networks
 from ingress.problems import Forbidden
 
@@ -8,7 +8,7 @@ from ingress.problems import Forbidden
 class IpFilter:
     """Lets addresses pass that ``allow`` has (all, where it is empty) and ``deny`` has not."""
 
-    def __init__(self, rules: models.IpFilter) -> None:
+    def __init__(self, rules: configured.IpFilter) -> None:
         self._allow = Networks(rules.allow) if rules.allow else None
         self._deny = Networks(rules.deny)
 
@@ -25,6 +25,6 @@ class IpFilter:
         return self._allow is None or address in self._allow
 
 
-def ip_filter(rules: models.IpFilter | None) -> IpFilter | None:
+def ip_filter(rules: configured.IpFilter | None) -> IpFilter | None:
     """The filter for these rules, or None where they let everybody pass."""
     return IpFilter(rules) if rules and (rules.allow or rules.deny) else None

@@ -9,7 +9,7 @@ from math import ceil
 
 from broker.messages import Headers, Principal
 from broker.problems import ProblemType
-from config.models import Route
+from config.models.routes import Route
 from config.snapshot import Snapshot
 from ingress.addresses import Address
 from ingress.identity.session_store import NoSession, SessionRef, session_of

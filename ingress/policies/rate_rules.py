@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from broker.messages import Headers, Principal
-from config.models import RateLimitRule
+from config.models.gateway import RateLimitRule
 from config.paths import REST
 from ingress.addresses import Address
 from ingress.forwarding import FOLD

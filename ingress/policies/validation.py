@@ -5,7 +5,7 @@ import re
 
 from broker.messages import Headers
 from broker.problems import ProblemType
-from config.models import RequestValidation, Route
+from config.models.routes import RequestValidation, Route
 from config.schemas import Schema
 from ingress.forwarding import FOLD
 from ingress.parameters import Parameters, Unreadable, folded, header_pairs, query_pairs

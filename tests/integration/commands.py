@@ -17,7 +17,7 @@ import yaml
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from config.models import DEFAULT_TIERS
+from config.models.tiers import DEFAULT_TIERS
 
 SECRET = "a-secret-for-tests-that-is-long-enough"
 COMMAND = (sys.executable, "-m", "api_gateway")

@@ -16,7 +16,9 @@ from broker.embedded import EmbeddedBroker, EmbeddedServer
 from broker.messages import Envelope, Reply
 from broker.rabbitmq import RabbitMQBroker
 from broker.topology import reply_queue
-from config.models import Drain, GatewayOptions, Service, Tier
+from config.models.gateway import Drain, GatewayOptions
+from config.models.services import Service
+from config.models.tiers import Tier
 from config.snapshot import Snapshot
 from dispatcher.lean_upstream import LeanUpstreamClient
 from dispatcher.lifecycle import Dispatcher

@@ -13,7 +13,7 @@ from aiohttp import web
 from api_gateway import APIGateway
 from broker.messages import Principal
 from config.faults import ConfigError
-from config.models import Auth
+from config.models.auth import Auth
 from ingress.identity.tokens import issue
 from tests.integration.commands import SECRET, configuration, upstream
 

@@ -15,7 +15,8 @@ from aiohttp.test_utils import TestServer
 
 from broker.contract import BrokerListener
 from broker.messages import Reply
-from config.models import GatewayOptions, Service
+from config.models.gateway import GatewayOptions
+from config.models.services import Service
 from config.snapshot import Snapshot
 from dispatcher.lean_upstream import LeanUpstreamClient
 from dispatcher.lifecycle import Dispatcher

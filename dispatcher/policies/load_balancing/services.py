@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 
-from config.models import Service
+from config.models.services import Service
 from dispatcher.listener import DispatcherListener
 from dispatcher.policies.load_balancing.balancer import Balancer, InstanceListener
 from dispatcher.policies.load_balancing.strategy import StrategyName, make_strategy

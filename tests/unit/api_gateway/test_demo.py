@@ -6,7 +6,8 @@ import pytest
 from api_gateway.demo import DemoUpstream, bearer_for, curl, local_addresses, route_to_try
 from api_gateway.listening import CantListenError, listen
 from broker.messages import Principal
-from config.models import Route, Service
+from config.models.routes import Route
+from config.models.services import Service
 from config.snapshot import Snapshot
 from tests.processes import free_port
 

@@ -11,7 +11,7 @@ from api_gateway.admin import AdminServer, Health
 from api_gateway.admin_access import AdminToken
 from api_gateway.instances import InstancesApi
 from api_gateway.listening import http_url, listen
-from config.models import Service
+from config.models.services import Service
 from dispatcher.discovery.embedded_registry import EmbeddedRegistry
 from dispatcher.discovery.registration import Lease
 from dispatcher.discovery.registry import Registry, RegistryFull, RegistryUnavailable

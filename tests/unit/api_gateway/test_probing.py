@@ -10,7 +10,7 @@ import pytest
 import trustme
 
 from api_gateway.probing import FoundAlone, FoundByDispatcher, Probing
-from config.models import Service
+from config.models.services import Service
 from dispatcher.discovery.embedded_registry import EmbeddedRegistry
 from dispatcher.discovery.registration import Lease
 from dispatcher.service_discovery import instance_at

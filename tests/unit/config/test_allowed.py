@@ -8,7 +8,11 @@ from pydantic import BaseModel
 
 from config.allowed import allowed_at, known_keys
 from config.faults import KeyPath
-from config.models import GatewayOptions, Route, Service, Tier, Transform
+from config.models.gateway import GatewayOptions
+from config.models.routes import Route
+from config.models.services import Service
+from config.models.tiers import Tier
+from config.models.transforms import Transform
 from config.settings import Settings
 
 

@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 
 from config.doubts import doubts
-from config.models import GatewayOptions, Route, Service
+from config.models.gateway import GatewayOptions
+from config.models.routes import Route
+from config.models.services import Service
 from config.snapshot import Snapshot
 
 

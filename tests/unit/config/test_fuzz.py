@@ -15,7 +15,11 @@ from pydantic import BaseModel
 from config.allowed import known_keys
 from config.faults import ConfigError
 from config.loader import load, replace
-from config.models import GatewayOptions, Route, Service, Tier, Transform
+from config.models.gateway import GatewayOptions
+from config.models.routes import Route
+from config.models.services import Service
+from config.models.tiers import Tier
+from config.models.transforms import Transform
 from config.snapshot import Snapshot
 
 SOUND = Path(__file__).parent / "sound"

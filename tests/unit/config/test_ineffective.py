@@ -5,7 +5,10 @@ from typing import Any
 import pytest
 
 from config.ineffective import ineffective
-from config.models import GatewayOptions, Route, Service, Transform
+from config.models.gateway import GatewayOptions
+from config.models.routes import Route
+from config.models.services import Service
+from config.models.transforms import Transform
 from config.snapshot import Snapshot
 
 BREAKER: dict[str, Any] = {"circuit_breaker": {}}

@@ -9,7 +9,8 @@ import pytest
 import config
 from config.faults import ConfigError
 from config.loader import load, replace
-from config.models import DEFAULT_TIERS, GatewayOptions
+from config.models.gateway import GatewayOptions
+from config.models.tiers import DEFAULT_TIERS
 from config.snapshot import Snapshot
 
 SERVICES = "- {name: users, base_url: 'http://127.0.0.1:9000'}\n"

@@ -3,7 +3,10 @@
 import pytest
 from pydantic import ValidationError
 
-from config.models import Auth, Cors, Route, Service
+from config.models.auth import Auth
+from config.models.origins import Cors
+from config.models.routes import Route
+from config.models.services import Service
 
 
 def test_routes_can_be_made_by_field_name() -> None:

@@ -6,7 +6,8 @@ import pytest
 
 from config.faults import ConfigError
 from config.loader import replace
-from config.models import Route, Service
+from config.models.routes import Route
+from config.models.services import Service
 from config.schemas import compile_schema, resolve, schema_problems, spelling_problems, subschemas
 from config.snapshot import Snapshot
 

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from pydantic import ValidationError
 
-from config.models import Service, ServiceTls
+from config.models.services import Service, ServiceTls
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,9 @@ from broker.contract import (
 from broker.events import Event, Kind
 from broker.messages import Envelope, Reply
 from broker.topology import RequestQueue
-from config.models import Service, Tier, Transform
+from config.models.services import Service
+from config.models.tiers import Tier
+from config.models.transforms import Transform
 from config.snapshot import Snapshot
 from dispatcher.listener import DispatcherListener
 from dispatcher.options import UpstreamOptions

@@ -9,7 +9,7 @@ import pytest
 
 from broker.contract import ConnectionState
 from broker.messages import Envelope, Reply
-from config.models import Tier
+from config.models.tiers import Tier
 from dispatcher.consumer import DELIVERY_LIMIT, ServiceConsumer
 from dispatcher.listener import DispatcherListener
 from dispatcher.policies.memory import Memory

@@ -8,7 +8,10 @@ import pytest
 
 from broker.contract import ConnectionState
 from broker.events import HealthReported, StateWanted
-from config.models import Drain, GatewayOptions, Route, Service, Tier
+from config.models.gateway import Drain, GatewayOptions
+from config.models.routes import Route
+from config.models.services import Service
+from config.models.tiers import Tier
 from config.snapshot import Snapshot
 from dispatcher.lifecycle import Dispatcher
 from dispatcher.listener import DispatcherListener

@@ -6,7 +6,8 @@ from collections.abc import Callable
 import pytest
 
 from broker.messages import Envelope, Reply
-from config.models import Service, Transform
+from config.models.services import Service
+from config.models.transforms import Transform
 from dispatcher.settle import Answered, Expired, Outcome, Work
 from dispatcher.upstream import (
     Address,

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from broker.messages import Envelope, Reply
-from config.models import Hedge, Service, Transform
+from config.models.routes import Hedge
+from config.models.services import Service
+from config.models.transforms import Transform
 from dispatcher.listener import DispatcherListener
 from dispatcher.pipeline import Pipeline
 from dispatcher.policies.circuit_breaker import CircuitBreaker, State

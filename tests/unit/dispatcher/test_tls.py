@@ -8,7 +8,7 @@ import pytest
 import trustme
 
 from config.faults import ConfigError
-from config.models import Service, ServiceTls
+from config.models.services import Service, ServiceTls
 from dispatcher.tls import TlsContexts
 from tests.integration.upstreams.authority import write_authority, write_certificate
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config.models import Tier
+from config.models.tiers import Tier
 from dispatcher.turns import Turns
 from tests.unit.dispatcher.doubles import tier
 

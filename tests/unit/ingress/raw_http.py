@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from config.models import Limits
+from config.models.gateway import Limits
 from ingress.request import Request, Response
 from ingress.server import Server
 from ingress.server_state import ServerListener

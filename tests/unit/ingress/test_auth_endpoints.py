@@ -11,7 +11,8 @@ import pytest
 
 from broker.messages import Headers, Principal
 from broker.problems import ProblemType
-from config.models import DEFAULT_TIERS, GatewayOptions
+from config.models.gateway import GatewayOptions
+from config.models.tiers import DEFAULT_TIERS
 from config.snapshot import Snapshot
 from ingress.auth_endpoints import AuthEndpoints
 from ingress.identity.clients import hashed_secret

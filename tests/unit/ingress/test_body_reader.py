@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from broker.problems import ProblemType
-from config.models import Limits
+from config.models.gateway import Limits
 from ingress.body_reader import BodyReader
 from ingress.heads import parse_head
 from ingress.problems import Refused

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from broker.problems import ProblemType
-from config.models import Limits
+from config.models.gateway import Limits
 from ingress.heads import CHUNKED, Head, check_partial_head, parse_head
 from ingress.problems import Refused
 

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from config.models import Drain, Limits
+from config.models.gateway import Drain, Limits
 from ingress.lifecycle import Lifecycle
 from ingress.server import Server
 from tests.unit.ingress.raw_http import PATIENCE, Gate, RawClient, Recorder

@@ -19,7 +19,12 @@ from broker.embedded import EmbeddedBroker
 from broker.messages import Envelope, Principal, Problem, Reply
 from broker.problems import ProblemType
 from broker.topology import RequestQueue
-from config.models import DEFAULT_TIERS, Auth, Cors, GatewayOptions, Route, Service
+from config.models.auth import Auth
+from config.models.gateway import GatewayOptions
+from config.models.origins import Cors
+from config.models.routes import Route
+from config.models.services import Service
+from config.models.tiers import DEFAULT_TIERS
 from config.snapshot import Snapshot
 from ingress.exchange import Exchange
 from ingress.identity.identity import Identity

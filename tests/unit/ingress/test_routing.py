@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config.models import Route, Service
+from config.models.routes import Route
+from config.models.services import Service
 from config.snapshot import Snapshot
 from ingress.problems import Refused
 from ingress.routing import Router

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from broker.problems import ProblemType
-from config.models import Limits
+from config.models.gateway import Limits
 from ingress.problems import Refused
 from ingress.request import Request, Response
 from ingress.server import Server

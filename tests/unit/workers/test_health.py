@@ -10,7 +10,7 @@ import pytest
 
 from broker.embedded import EmbeddedBroker, EmbeddedServer
 from broker.events import Event, HealthReported, StateWanted
-from config.models import Service
+from config.models.services import Service
 from config.snapshot import Snapshot
 from workers.health import HealthProber, valid_for
 from workers.metrics import WorkersListener

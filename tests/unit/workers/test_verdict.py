@@ -2,7 +2,7 @@
 
 import pytest
 
-from config.models import HealthCheck
+from config.models.services import HealthCheck
 from workers.verdict import Verdict
 
 CHECK = HealthCheck(healthy_threshold=2, unhealthy_threshold=3)

@@ -1,6 +1,6 @@
 """What tells a limit, and who keeps count."""
 
-from config.models import Concurrency
+from config.models.services import Concurrency
 from dispatcher.call_end import Load
 from dispatcher.policies.concurrency import FixedLimit, Limiter, limiter_of
 from dispatcher.policies.gradient import GradientLimit

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from config.models import Hedge
+from config.models.routes import Hedge
 from dispatcher.attempt import NO_INSTANCE, Attempt, responded
 from dispatcher.call_end import of_status
 from dispatcher.policies.hedging import hedged

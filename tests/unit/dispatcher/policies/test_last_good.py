@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from config.models import LastGood
+from config.models.services import LastGood
 from dispatcher.policies.last_good import LastGoodAnswers
 from dispatcher.upstream import UpstreamResponse
 from tests.unit.dispatcher.doubles import Clock, envelope, post

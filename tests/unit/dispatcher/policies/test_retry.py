@@ -5,7 +5,7 @@ import math
 import pytest
 
 from broker.messages import Headers
-from config.models import Backoff
+from config.models.services import Backoff
 from dispatcher.attempt import NO_INSTANCE, Attempt, failed, responded
 from dispatcher.call_end import Verdict, of_status
 from dispatcher.policies.retry import Retry, RetryBudget, retry_after

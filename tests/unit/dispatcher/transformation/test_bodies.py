@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from config.models import BodyTransform
+from config.models.transforms import BodyTransform
 from dispatcher.transformation.bodies import TransformFailed, Untouched, changed
 from dispatcher.transformation.budget import Budget
 from dispatcher.transformation.rules import Rules

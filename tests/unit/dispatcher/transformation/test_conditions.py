@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config.models import Condition, Route
+from config.models.routes import Route
+from config.models.transforms import Condition
 from dispatcher.transformation.conditions import Matcher
 
 

@@ -1,6 +1,6 @@
 """Changes of header fields."""
 
-from config.models import HeaderChanges
+from config.models.transforms import HeaderChanges
 from dispatcher.transformation.fields import FieldChanges, asking_for_all, of_changed_body
 
 HEADERS = (

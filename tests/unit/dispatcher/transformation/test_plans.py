@@ -3,7 +3,9 @@
 from typing import Any
 
 from config.loader import replace
-from config.models import Route, Service, Transform
+from config.models.routes import Route
+from config.models.services import Service
+from config.models.transforms import Transform
 from config.snapshot import Snapshot
 from dispatcher.transformation.plans import Compiler, Plans
 from tests.unit.dispatcher.doubles import envelope

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from jinja2.exceptions import UndefinedError
 
-from config.models import BodyTransform
+from config.models.transforms import BodyTransform
 from dispatcher.transformation.budget import Budget, TooMuchWork
 from dispatcher.transformation.rules import Rules
 from dispatcher.transformation.sandbox import Sandbox

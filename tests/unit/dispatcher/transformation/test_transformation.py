@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from broker.messages import Envelope, Headers, Problem
-from config.models import Transform
+from config.models.transforms import Transform
 from config.snapshot import Snapshot
 from dispatcher.transformation import workshop
 from dispatcher.transformation.plans import Compiler

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from config.models import BodyTransform
+from config.models.transforms import BodyTransform
 from dispatcher.transformation import workshop
 from dispatcher.transformation.bodies import TransformExpired, TransformFailed, changed
 from dispatcher.transformation.budget import Budget

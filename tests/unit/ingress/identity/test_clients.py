@@ -4,7 +4,7 @@ from hashlib import sha256
 
 import pytest
 
-from config.models import Client
+from config.models.auth import Client
 from ingress.identity.clients import Clients, Credentials, hashed_secret
 
 

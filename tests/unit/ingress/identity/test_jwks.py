@@ -10,7 +10,9 @@ import pytest
 from aiohttp import web
 
 from broker.messages import Principal
-from config.models import DEFAULT_TIERS, Auth, GatewayOptions
+from config.models.auth import Auth
+from config.models.gateway import GatewayOptions
+from config.models.tiers import DEFAULT_TIERS
 from config.snapshot import Snapshot
 from ingress.identity.identity import Identity
 from ingress.identity.jwks import Timing

@@ -8,7 +8,7 @@ import jwt
 import pytest
 
 from broker.messages import Principal
-from config.models import Auth, Client
+from config.models.auth import Auth, Client
 from ingress.identity.clients import generation
 from ingress.identity.embedded_sessions import EmbeddedSessions
 from ingress.identity.session_store import is_session_id

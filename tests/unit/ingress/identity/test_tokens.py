@@ -4,7 +4,7 @@ import jwt
 import pytest
 
 from broker.messages import Principal
-from config.models import Auth
+from config.models.auth import Auth
 from ingress.identity.tokens import issue
 
 SECRET = "a-secret-that-is-long-enough-for-hs256-and-hs384"

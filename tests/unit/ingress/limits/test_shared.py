@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import redis.asyncio
 
-from config.models import OnStoreFailure
+from config.models.rates import OnStoreFailure
 from ingress.identity.session_store import (
     SessionOver,
     SessionOwner,

@@ -12,7 +12,9 @@ import jwt
 import pytest
 
 from broker.messages import Principal
-from config.models import DEFAULT_TIERS, Auth, Client, GatewayOptions
+from config.models.auth import Auth, Client
+from config.models.gateway import GatewayOptions
+from config.models.tiers import DEFAULT_TIERS
 from config.snapshot import Snapshot
 from ingress.identity.clients import generation
 from ingress.identity.identity import Identity

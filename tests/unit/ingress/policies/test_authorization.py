@@ -3,7 +3,7 @@
 import pytest
 
 from broker.messages import Principal
-from config.models import Route
+from config.models.routes import Route
 from ingress.policies.authorization import missing_rights
 
 CALLER = Principal("u", "FREE", roles=("support",), scopes=("users:read",))

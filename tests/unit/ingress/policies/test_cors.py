@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from broker.messages import Headers
-from config.models import Cors
+from config.models.origins import Cors
 from ingress.policies.cors import CorsPolicy, Preflight, cors_policy, read_preflight
 from ingress.problems import Refused
 

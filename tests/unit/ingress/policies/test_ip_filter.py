@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from config.models import IpFilter as Rules
+from config.models.origins import IpFilter as Rules
 from config.networks import Network
 from ingress.policies.ip_filter import IpFilter, ip_filter
 from ingress.problems import Refused

@@ -8,7 +8,10 @@ import pytest
 
 from broker.messages import Headers, Principal
 from broker.problems import ProblemType
-from config.models import GatewayOptions, Route, Service, Tier
+from config.models.gateway import GatewayOptions
+from config.models.routes import Route
+from config.models.services import Service
+from config.models.tiers import Tier
 from config.snapshot import Snapshot
 from ingress.addresses import Address
 from ingress.identity.session_store import SessionsUnavailable, owner_of, session_of

@@ -8,7 +8,7 @@ import pytest
 
 from broker.messages import Headers
 from broker.problems import ProblemType
-from config.models import Route
+from config.models.routes import Route
 from ingress.policies.validation import ValidationListener, Validator, validator
 from ingress.problems import Refused
 
