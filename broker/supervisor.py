@@ -50,10 +50,9 @@ class Supervisor:
             if links > 1:
                 self._on_reconnected()
             try:
-                self._use(link)
-                await self._keep(link)
-            finally:
-                await self._leave(link)
+                await self._serve(link)
+            except Exception:
+                log.exception("the connection to the broker could not be kept")
             log.warning("the connection to the broker was lost")
 
     async def _connect(self) -> Link:
@@ -76,6 +75,13 @@ class Supervisor:
         """Exponential, with the upper half of each step left to chance."""
         step: float = min(BACKOFF_MOST, BACKOFF_FIRST * 2 ** min(failures - 1, 10))
         return step * (0.5 + self._jitter() / 2)
+
+    async def _serve(self, link: Link) -> None:
+        try:
+            self._use(link)
+            await self._keep(link)
+        finally:
+            await self._leave(link)
 
     def _use(self, link: Link) -> None:
         self.link = link
@@ -116,4 +122,9 @@ class Supervisor:
         else:
             self.connected.clear()
         for on_state in self.watchers:
-            on_state(state)
+            try:
+                on_state(state)
+            except (
+                Exception
+            ):  # nobody's fault may keep the others from hearing it, or the link away
+                log.exception("not all that hangs on the broker's connection heard of its state")

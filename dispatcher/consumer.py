@@ -143,7 +143,7 @@ class ServiceConsumer:
         known = self._unstarted.items()
         self._unstarted = {id_: deadline for id_, deadline in known if deadline > now}
         for work in (*self._holding.take_all(), *self._turns.drain()):
-            del self._in_hand[work.envelope.id]
+            self._forget(work)
             self._unstarted[work.envelope.id] = work.envelope.deadline
 
     async def _unsubscribe(self) -> None:
@@ -223,8 +223,13 @@ class ServiceConsumer:
                 self._turns.add(work.envelope.tier, work)
 
     def _conclude(self, work: Work, outcome: Outcome) -> None:
-        self._in_hand.pop(work.envelope.id, None)
+        self._forget(work)
         self._settler.settle(work, outcome)
+
+    def _forget(self, work: Work) -> None:
+        """It is not in hand any more; a second copy of its request, published again, may be."""
+        if self._in_hand.get(work.envelope.id) is work:
+            del self._in_hand[work.envelope.id]
 
 
 def _in_vain(now: float, work: Work) -> bool:

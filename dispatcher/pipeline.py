@@ -89,12 +89,13 @@ class Pipeline:
         rules = self._rules.get(envelope.route, NO_RULES)
         if rules.when_open == "hold" and not self.admits:
             return Held()
-        outgoing = await self._transformation.request(envelope)
-        if isinstance(outgoing, Problem):
-            return Answered(_reply(work, Attempt(None, outgoing), taken_at))
+        if work.shaped_by is not self._transformation:  # else it was held, and is ready to go
+            outgoing = await self._transformation.request(envelope)
+            if isinstance(outgoing, Problem):
+                return Answered(_reply(work, Attempt(None, outgoing), taken_at))
+            work.outgoing, work.shaped_by = outgoing, self._transformation
         if self._now() >= envelope.deadline:  # a transform of a large body takes its time
             return Expired()
-        work.outgoing = outgoing
         last = await self.call(work, rules)
         if last is None:
             return Held()

@@ -53,17 +53,27 @@ Outcome = Answered | Expired | GivenBack | Held | RetryLater | DeadLettered
 class Work:
     """One message in the hands of this dispatcher.
 
-    ``outgoing`` is the envelope as the upstream gets it, transformed.
+    ``outgoing`` is the envelope as the upstream gets it, as ``shaped_by`` has transformed it.
     ``settled``: the broker has nothing more to hear of it. ``calls`` counts upstream calls that
     were begun for it here, ``retries`` those of them that repeat a failed one; ``sent``: whether an
     upstream may have seen one, of an earlier dispatcher's too.
     """
 
-    __slots__ = ("calls", "delivery", "envelope", "outgoing", "retries", "sent", "settled")
+    __slots__ = (
+        "calls",
+        "delivery",
+        "envelope",
+        "outgoing",
+        "retries",
+        "sent",
+        "settled",
+        "shaped_by",
+    )
 
     def __init__(self, delivery: Delivery) -> None:
         self.delivery = delivery
         self.envelope = self.outgoing = delivery.envelope
+        self.shaped_by: object | None = None
         self.settled = False
         self.calls = 0
         self.retries = 0

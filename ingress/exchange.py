@@ -13,6 +13,8 @@ from functools import partial
 from itertools import islice
 from typing import Self
 
+import msgspec
+
 from broker.contract import Broker, ConnectionState, Published
 from broker.deadlines import Deadlines
 from broker.messages import Envelope, Executed, Problem, Reply
@@ -182,6 +184,8 @@ class Exchange:
         waiting = self._waiting.get(reply.id)
         if waiting is None or waiting.answer.done():
             self._listener.reply_unmatched()
+        elif waiting.resent:
+            waiting.answer.set_result(_of_one_copy(reply))
         else:
             waiting.answer.set_result(reply)
 
@@ -234,6 +238,15 @@ class Exchange:
                 self._listener.published_again()
                 self._broker.publish(waiting.envelope, partial(self._on_published, waiting))
         self._resend_soon()
+
+
+def _of_one_copy(reply: Reply) -> Reply:
+    """Of a request that was published twice: what was not done with one copy, the other may be."""
+    problem = reply.problem
+    if problem is None or problem.executed != "no":
+        return reply
+    unknown = msgspec.structs.replace(problem, executed="unknown")
+    return msgspec.structs.replace(reply, problem=unknown)
 
 
 def _problem(

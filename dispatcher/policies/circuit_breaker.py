@@ -22,6 +22,7 @@ T = TypeVar("T")
 _CALLS, _FAILED, _SLOW = range(3)
 _WORDS = {_FAILED: "failed", _SLOW: "were slow"}
 _PROBING = 1.0  # seconds in which a probe may have its answer
+_NEVER = -1  # no permit
 
 
 class State(StrEnum):
@@ -117,6 +118,7 @@ class CircuitBreaker:
         self._state = State.CLOSED
         self._reason = ""
         self._period = 0  # each state that was entered has a number: what a permit is
+        self._doubted = _NEVER  # that of the CLOSED one which a peer's word has ended
         self._failures = 0  # in a row
         self._good_at = -math.inf  # when the last good call ended
         self._bad_from = -math.inf  # when the first one after it ended that failed or was slow
@@ -216,9 +218,12 @@ class CircuitBreaker:
 
     def succeeded(self, permit: int, seconds: float = 0.0) -> None:
         """The call went well, and took so long."""
+        slow = seconds >= self._slow_from
+        if permit == self._doubted and not slow:
+            self._enter(State.CLOSED, "a call that was under way went well")
+            permit = self._period
         if permit != self._period:
             return
-        slow = seconds >= self._slow_from
         if slow:
             self._went_badly()
         else:
@@ -270,11 +275,14 @@ class CircuitBreaker:
 
         Its word has the next calls probe, as after OPEN; it does not close the way for them. And it
         counts for nothing where a call from here went well within the ``failing_for`` seconds in
-        which none from there did: then not the service is ill, but the peer. While this breaker is
-        not CLOSED, its own calls tell anyway.
+        which none from there did: then not the service is ill, but the peer. A call that is under
+        way has that to say when it ends. While this breaker is not CLOSED, its own calls tell
+        anyway.
         """
         if self._state is State.CLOSED and self._good_at < self._clock() - failing_for:
+            doubted = self._period
             self._enter(State.HALF_OPEN, f"that of {peer} has opened, a call is tried")
+            self._doubted = doubted
 
     # --- states ---------------------------------------------------------------------------------
 
@@ -302,6 +310,7 @@ class CircuitBreaker:
         """Go over to another state; after reset_timeout it would let calls through."""
         previous, self._state, self._reason = self._state, state, reason
         self._period += 1
+        self._doubted = _NEVER
         self._permits = self._probes if state is State.HALF_OPEN else 0
         self._succeeded = 0
         self._tries_at = self._clock() + self._reset_timeout

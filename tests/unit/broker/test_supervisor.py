@@ -75,3 +75,38 @@ async def test_a_blocked_link_is_kept_and_owes_nothing() -> None:
     assert still_there
     assert state is ConnectionState.BLOCKED
     assert link.abandoned == 1
+
+
+async def test_a_watcher_that_fails_keeps_nobody_from_connecting_anew() -> None:
+    """Nor the other watchers from hearing of it: a gateway without its broker serves nobody."""
+    links = [LinkWithOverdueConfirms(silent=False, blocked=False) for _ in range(2)]
+    opened = iter(links)
+    heard: list[ConnectionState] = []
+    back = asyncio.Event()
+    never = asyncio.Event()
+
+    def bad(_: ConnectionState) -> None:
+        raise KeyError("m1")
+
+    def good(state: ConnectionState) -> None:
+        heard.append(state)
+        if len(heard) == 3:
+            back.set()
+
+    async def open_link() -> Link:
+        return cast(Link, next(opened))
+
+    async def check(_: Link) -> None:
+        await never.wait()
+
+    supervisor = Supervisor(open_link, check, lambda: None, lambda: 0.0)
+    supervisor.watchers += [bad, good]
+    running = asyncio.create_task(supervisor.run())
+    await supervisor.connected.wait()
+    links[0].give_up()
+    await asyncio.wait_for(back.wait(), 30)
+    running.cancel()
+    await asyncio.wait([running])
+
+    connected, disconnected = ConnectionState.CONNECTED, ConnectionState.DISCONNECTED
+    assert heard[:3] == [connected, disconnected, connected]

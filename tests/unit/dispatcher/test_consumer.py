@@ -351,6 +351,20 @@ class TestConnectionLost:
         assert bench.called() == ["/m0", "/m1"]
         assert sorted(bench.broker.replies) == ["m0", "m1"]
 
+    async def test_two_copies_of_one_request(self, bench: Bench) -> None:
+        """The end of one is not the end of the other, which is forgotten by itself."""
+        for id_ in ("twice", "m1", "m2", "twice"):
+            bench.broker.deliver(envelope(id_))
+        await settled()
+        bench.client.calls[0].answer()
+        await settled()
+        assert len(bench.client.calls) == 3  # the second one waits still
+
+        bench.consumer.connection_lost()
+        await bench.answer_all()
+
+        assert not bench.consumer._in_hand
+
     async def test_a_post_that_waited_is_safe_to_execute(self, bench: Bench) -> None:
         """It was handed to this dispatcher first, which did not start it: so nobody did."""
         for id_ in ("m0", "m1"):

@@ -406,13 +406,20 @@ async def test_a_probe_that_was_lost_to_another_is_held() -> None:
         )
         for _ in range(2)
     ]
-    tasks = {asyncio.create_task(bench.pipeline.handle(Work(one))) for one in deliveries}
+    works = [Work(delivery) for delivery in deliveries]
+    tasks = {asyncio.create_task(bench.pipeline.handle(work)) for work in works}
     done, _ = await asyncio.wait(tasks, timeout=10, return_when=asyncio.FIRST_COMPLETED)
 
     assert [task.result() for task in done] == [Held()]
     assert sorted(delivery.settled for delivery in deliveries) == ["", "ack"]
     (await bench.call(1)).answer()
     await asyncio.wait(tasks)
+    held = next(work for work in works if not work.settled)
+    ready = held.outgoing
+    again = asyncio.create_task(bench.pipeline.handle(held))
+    (await bench.call(2)).answer()
+    await again
+    assert held.outgoing is ready  # a transform is made once
 
 
 async def test_the_configured_answer_is_not_transformed() -> None:

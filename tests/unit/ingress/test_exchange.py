@@ -275,6 +275,20 @@ async def test_lost_while_connected_is_sent_again() -> None:
         assert problem(await task) == (503, "queue-full", "unknown")
 
 
+async def test_what_one_of_two_copies_says() -> None:
+    """That it was not executed is true of itself only: the first copy may have been."""
+    not_done = Problem("deadline-exceeded", "There was no time left.", "no")
+    async with Setup() as setup:
+        task = await setup.ask(envelope())
+        setup.broker.sent[-1][1](Published.LOST)
+        await setup.broker.published(2)
+        setup.broker.on_reply(Reply(id="r1", status=504, problem=not_done))
+        assert problem(await task) == (504, "deadline-exceeded", "unknown")
+        once = await setup.ask(envelope("r2"))
+        setup.broker.on_reply(Reply(id="r2", status=504, problem=not_done))
+        assert problem(await once) == (504, "deadline-exceeded", "no")
+
+
 async def test_away_until_the_deadline() -> None:
     """A broker that stays away makes nobody wait past the deadline."""
     async with Setup() as setup:

@@ -340,6 +340,21 @@ def test_a_good_probe_speaks_against_a_peer() -> None:
     assert bench.states == [HALF_OPEN, CLOSED]
 
 
+def test_a_call_under_way_speaks_against_a_peer() -> None:
+    """It began before the peer's word, and ends well after it: nobody needs to wait for a probe."""
+    bench = Bench()
+    early, late = bench.permit(), bench.permit()
+    bench.breaker.peer_opened("n2", 5.0)
+    bench.permit()
+    bench.breaker.succeeded(early)
+    bench.breaker.succeeded(late)
+
+    assert bench.states == [HALF_OPEN, CLOSED]
+    bench.fail(3)
+    bench.breaker.succeeded(late)
+    assert bench.states == [HALF_OPEN, CLOSED, OPEN]
+
+
 def test_a_slow_call_does_not_speak_against_a_peer() -> None:
     """Where slow calls open breakers, they are no sign of health."""
     bench = Bench(slow_call_rate=0.5, slow_call_duration=2.0)
