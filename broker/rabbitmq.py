@@ -148,7 +148,7 @@ class RabbitMQBroker:
         clock: Callable[[], float] = time.time,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        self.max_message = max_message
+        self._max_message = max_message
         self._url = url
         self._link_class = LaneLink if lane else PlainLink
         self._listener = listener or BrokerListener()
@@ -187,6 +187,16 @@ class RabbitMQBroker:
     def state(self) -> ConnectionState:
         return self._supervisor.state
 
+    @property
+    def max_message(self) -> int:
+        return self._max_message
+
+    @max_message.setter
+    def max_message(self, size: int) -> None:
+        self._max_message = size
+        if self._supervisor.link is not None:
+            self._supervisor.link.allow_large(size)
+
     def watch(self, on_state: OnState) -> None:
         self._supervisor.watchers.append(on_state)
 
@@ -194,13 +204,14 @@ class RabbitMQBroker:
         await self._supervisor.connected.wait()
 
     async def _open_link(self) -> Link:
-        link = await self._link_class.open(self._url, self._publish_timeout, self.max_message)
+        link = await self._link_class.open(self._url, self._publish_timeout)
         try:
             link.on_cancelled = partial(self._consumer_cancelled, link)
             link.on_unroutable = partial(self._unroutable, link)
             link.on_reply_dropped = self._listener.reply_dropped
             async with self._changing:
                 await self._declare_all(link)
+                link.allow_large(self._max_message)
                 self._supervisor.link = link  # deliveries may be answered as soon as they come
                 for subscription in self._subscriptions.values():
                     await self._subscribe(link, subscription)
@@ -323,7 +334,7 @@ class RabbitMQBroker:
             asyncio.get_running_loop().call_soon(on_published, Published.UNAVAILABLE)
             return
         body = encode(envelope)
-        if len(body) > self.max_message:
+        if len(body) > self._max_message:
             asyncio.get_running_loop().call_soon(on_published, Published.TOO_LARGE)
             return
         link.publish(
@@ -428,7 +439,7 @@ class RabbitMQBroker:
             loop.call_soon(self._listener.reply_dropped, to, reply.id)
             return
         body = encode(reply)
-        if len(body) > self.max_message:
+        if len(body) > self._max_message:
             raise MessageTooLarge(f"{len(body)} bytes with its head")
         link.reply(to, reply.id, remaining_ms, body)
 
