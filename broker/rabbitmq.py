@@ -32,6 +32,7 @@ from broker.contract import (
 from broker.event_queue import EventSender, declare_event_queue, new_event_queue, take_event
 from broker.events import Event, Kind
 from broker.lane_link import LaneLink
+from broker.large_messages import LARGE_MESSAGE, LargeMessages
 from broker.leadership import Candidate
 from broker.link import RPC_TIMEOUT, Link, LinkError, LinkSilent
 from broker.messages import (
@@ -149,6 +150,7 @@ class RabbitMQBroker:
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._max_message = max_message
+        self._large = LargeMessages(self._send, max_message, publish_timeout)
         self._url = url
         self._link_class = LaneLink if lane else PlainLink
         self._listener = listener or BrokerListener()
@@ -193,7 +195,7 @@ class RabbitMQBroker:
 
     @max_message.setter
     def max_message(self, size: int) -> None:
-        self._max_message = size
+        self._max_message = self._large.room = size
         if self._supervisor.link is not None:
             self._supervisor.link.allow_large(size)
 
@@ -329,6 +331,12 @@ class RabbitMQBroker:
     # --- requests out ---------------------------------------------------------------------------
 
     def publish(self, envelope: Envelope, on_published: OnPublished) -> None:
+        if LARGE_MESSAGE < len(envelope.body) <= self._max_message:
+            self._large.publish(envelope, on_published)
+        else:
+            self._send(envelope, on_published)
+
+    def _send(self, envelope: Envelope, on_published: OnPublished) -> None:
         link = self._supervisor.link
         if link is None or not link.can_publish:
             asyncio.get_running_loop().call_soon(on_published, Published.UNAVAILABLE)
