@@ -116,7 +116,8 @@ class Broker(Protocol):
     def publish(self, envelope: Envelope, on_published: OnPublished) -> None:
         """Send a request to the queue of its service and tier; it expires there at its deadline.
 
-        Calls ``on_published`` exactly once, within the carrier's publish timeout.
+        Calls ``on_published`` exactly once, within the carrier's publish timeout. A large message
+        may wait as long again for its turn to leave, and others may overtake it meanwhile.
         """
 
     async def consume(

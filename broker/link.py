@@ -92,13 +92,13 @@ class Link(ABC):
     # --- life -----------------------------------------------------------------------------------
 
     @classmethod
-    async def open(cls, url: str, publish_timeout: float, max_message: int) -> Self:
-        """Connect and open the channels; messages are to have up to ``max_message`` bytes."""
+    async def open(cls, url: str, publish_timeout: float) -> Self:
+        """Connect and open the channels."""
         link = cls(publish_timeout)
         address = URL(url)
         if "heartbeat" not in address.query:
             address = address.update_query(heartbeat=HEARTBEAT)
-        factory = LaneTransportFactory(max_message)
+        factory = LaneTransportFactory()
         connection = _Connection(address, transport_factory=factory)
         try:
             async with answered():
@@ -171,6 +171,10 @@ class Link(ABC):
     def silent(self) -> bool:
         """Whether not a byte has come for as long as a confirm may take."""
         return self._protocol.time() - self._protocol.heard_at > self.publish_timeout
+
+    def allow_large(self, size: int) -> None:
+        """So many bytes of large messages may wait for the socket, beside all others."""
+        self._protocol.allow_large(size)
 
     @property
     def can_publish(self) -> bool:

@@ -32,6 +32,7 @@ from broker.contract import (
 from broker.event_queue import EventSender, declare_event_queue, new_event_queue, take_event
 from broker.events import Event, Kind
 from broker.lane_link import LaneLink
+from broker.large_messages import LARGE_MESSAGE, LargeMessages
 from broker.leadership import Candidate
 from broker.link import RPC_TIMEOUT, Link, LinkError, LinkSilent
 from broker.messages import (
@@ -148,7 +149,8 @@ class RabbitMQBroker:
         clock: Callable[[], float] = time.time,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        self.max_message = max_message
+        self._max_message = max_message
+        self._large = LargeMessages(self._send, max_message, publish_timeout)
         self._url = url
         self._link_class = LaneLink if lane else PlainLink
         self._listener = listener or BrokerListener()
@@ -187,6 +189,16 @@ class RabbitMQBroker:
     def state(self) -> ConnectionState:
         return self._supervisor.state
 
+    @property
+    def max_message(self) -> int:
+        return self._max_message
+
+    @max_message.setter
+    def max_message(self, size: int) -> None:
+        self._max_message = self._large.room = size
+        if self._supervisor.link is not None:
+            self._supervisor.link.allow_large(size)
+
     def watch(self, on_state: OnState) -> None:
         self._supervisor.watchers.append(on_state)
 
@@ -194,13 +206,14 @@ class RabbitMQBroker:
         await self._supervisor.connected.wait()
 
     async def _open_link(self) -> Link:
-        link = await self._link_class.open(self._url, self._publish_timeout, self.max_message)
+        link = await self._link_class.open(self._url, self._publish_timeout)
         try:
             link.on_cancelled = partial(self._consumer_cancelled, link)
             link.on_unroutable = partial(self._unroutable, link)
             link.on_reply_dropped = self._listener.reply_dropped
             async with self._changing:
                 await self._declare_all(link)
+                link.allow_large(self._max_message)
                 self._supervisor.link = link  # deliveries may be answered as soon as they come
                 for subscription in self._subscriptions.values():
                     await self._subscribe(link, subscription)
@@ -318,12 +331,18 @@ class RabbitMQBroker:
     # --- requests out ---------------------------------------------------------------------------
 
     def publish(self, envelope: Envelope, on_published: OnPublished) -> None:
+        if LARGE_MESSAGE < len(envelope.body) <= self._max_message:
+            self._large.publish(envelope, on_published)
+        else:
+            self._send(envelope, on_published)
+
+    def _send(self, envelope: Envelope, on_published: OnPublished) -> None:
         link = self._supervisor.link
         if link is None or not link.can_publish:
             asyncio.get_running_loop().call_soon(on_published, Published.UNAVAILABLE)
             return
         body = encode(envelope)
-        if len(body) > self.max_message:
+        if len(body) > self._max_message:
             asyncio.get_running_loop().call_soon(on_published, Published.TOO_LARGE)
             return
         link.publish(
@@ -428,7 +447,7 @@ class RabbitMQBroker:
             loop.call_soon(self._listener.reply_dropped, to, reply.id)
             return
         body = encode(reply)
-        if len(body) > self.max_message:
+        if len(body) > self._max_message:
             raise MessageTooLarge(f"{len(body)} bytes with its head")
         link.reply(to, reply.id, remaining_ms, body)
 

@@ -17,8 +17,8 @@ from yarl import URL
 from broker.lane import FRAME_END, FRAME_OVERHEAD, Lane
 
 FRAME_MAX = 131_072  # until the connection is tuned; what RabbitMQ proposes
-# Bytes that wait for the socket, beside one message of the largest size, before publishing is
-# refused: a single message must not have all others refused while it leaves.
+# Bytes that wait for the socket, beside what large messages may take of it, before publishing is
+# refused: what is large must not have all others refused while it leaves.
 WRITE_LIMIT = 4 * 1024**2
 
 BLOCKED, UNBLOCKED = bytes((0, 10, 0, 60)), bytes((0, 10, 0, 61))  # class Connection
@@ -31,16 +31,10 @@ class FrameError(ConnectionError):
 
 
 class LaneProtocol(asyncio.StreamReaderProtocol):
-    """Splits a connection's frames between its lanes and aiormq's reader; writes for the lanes.
+    """Splits a connection's frames between its lanes and aiormq's reader; writes for the lanes."""
 
-    ``max_message`` is bytes.
-    """
-
-    def __init__(
-        self, reader: asyncio.StreamReader, loop: asyncio.AbstractEventLoop, max_message: int
-    ) -> None:
+    def __init__(self, reader: asyncio.StreamReader, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(reader, loop=loop)
-        self._write_limit = WRITE_LIMIT + max_message
         self.frame_max = FRAME_MAX
         self.blocked = False
         self.writable = True
@@ -143,6 +137,11 @@ class LaneProtocol(asyncio.StreamReaderProtocol):
         if out and self._wire is not None and not self._wire.is_closing():
             self._wire.write(b"".join(out))
 
+    def allow_large(self, size: int) -> None:
+        """So many bytes of large messages may wait for the socket, beside all others."""
+        if self._wire is not None:
+            self._wire.set_write_buffer_limits(high=WRITE_LIMIT + size)
+
     def abort(self) -> None:
         """Drop the connection at once."""
         if self._wire is not None:
@@ -154,7 +153,7 @@ class LaneProtocol(asyncio.StreamReaderProtocol):
         """Bound what may wait for the socket."""
         super().connection_made(transport)
         self._wire = cast(asyncio.Transport, transport)
-        self._wire.set_write_buffer_limits(high=self._write_limit)
+        self.allow_large(0)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell aiormq's reader, and whoever waits for ``lost``."""
@@ -181,16 +180,13 @@ class LaneTransportFactory(aiormq.connection.TransportFactory):
 
     protocol: LaneProtocol
 
-    def __init__(self, max_message: int) -> None:
-        self._max_message = max_message
-
     async def create(
         self, url: URL, **kwargs: Any
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Connect, with TLS for ``amqps``. Raises AMQPConnectionError."""
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader(loop=loop)
-        self.protocol = LaneProtocol(reader, loop, self._max_message)
+        self.protocol = LaneProtocol(reader, loop)
         provider: SSLContextProvider = kwargs["ssl_context_provider"]
         tls = await provider.get_context() if url.scheme == "amqps" else None
         try:

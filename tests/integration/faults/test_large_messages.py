@@ -10,8 +10,8 @@ import pytest
 
 from broker.contract import Published
 from broker.rabbitmq import RabbitMQBroker
-from broker.topology import RequestQueue
-from tests.conformance.carriers import envelope, published
+from broker.topology import MAX_MESSAGE, RequestQueue
+from tests.conformance.carriers import Inbox, envelope, published
 from tests.integration.door import ask
 from tests.integration.faults.accounting import Account, outcomes, requests, whole
 from tests.integration.faults.plant import Plan, plant, total
@@ -98,3 +98,19 @@ async def test_a_broker_that_takes_less_than_it_was_said_to(
         assert await published(broker, envelope("service", body=TOO_MUCH)) is Published.LOST
         while "larger than configured max size" not in caplog.text:  # noqa: ASYNC110 - a log has no event
             await asyncio.sleep(0.02)
+
+
+@LANE_AND_PLAIN
+async def test_a_raised_limit_holds_for_the_open_connection(own_vhost: str, lane: bool) -> None:
+    """What is allowed only now keeps no other message from being sent, either."""
+    queue = RequestQueue("service", "FREE", limit=10)
+    ended: Inbox[Published] = Inbox()
+    async with RabbitMQBroker(own_vhost, lane=lane, max_message=MOST) as broker:
+        await broker.connected()
+        await broker.declare([queue])
+        broker.max_message = MAX_MESSAGE
+        broker.publish(envelope("service", body=bytes(15 * 1024**2)), ended)
+        for _ in range(3):  # turns of the loop: the socket has been given all of it
+            await asyncio.sleep(0)
+        broker.publish(envelope("service"), ended)
+        assert await ended.take(2) == [Published.ACCEPTED] * 2

@@ -8,7 +8,6 @@ from pamqp.base import Frame
 from pamqp.heartbeat import Heartbeat
 
 from broker.lane import Lane
-from broker.topology import MAX_MESSAGE
 from broker.transport import LaneProtocol
 
 LANE, OTHER = 7, 3  # channel numbers
@@ -41,7 +40,7 @@ class Wire:
     def __init__(self) -> None:
         self.reader = asyncio.StreamReader()
         self.now = 0.0
-        self.protocol = LaneProtocol(self.reader, asyncio.get_running_loop(), MAX_MESSAGE)
+        self.protocol = LaneProtocol(self.reader, asyncio.get_running_loop())
         self.protocol.time = lambda: self.now  # type: ignore[method-assign]  # time stands still
         self.transport = RecordingTransport()
         self.protocol.connection_made(self.transport)
