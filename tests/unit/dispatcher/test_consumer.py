@@ -500,7 +500,7 @@ class TestDrain:
         assert bench.client.calls == []
 
     async def test_what_takes_too_long_is_broken_off(self, bench: Bench) -> None:
-        """After the timeout a GET is given back, and of a POST the outcome is unknown."""
+        """After the timeout a GET is retried elsewhere, and of a POST the outcome is unknown."""
         bench.broker.deliver(envelope("get"))
         bench.broker.deliver(post("post"))
         await settled()
@@ -508,7 +508,7 @@ class TestDrain:
         await bench.consumer.drain(timeout=0)
 
         assert all(call.future.cancelled() for call in bench.client.calls)
-        assert bench.broker.log == ["post ack", "get give back", "post reply 502"]
+        assert bench.broker.log == ["post ack", "get retry", "post reply 502"]
         assert problem_of(bench.broker.replies["post"]) == (502, "outcome-unknown", "unknown")
 
     async def test_what_had_no_chance_to_begin_goes_back(self, bench: Bench) -> None:
