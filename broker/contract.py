@@ -57,8 +57,9 @@ class Delivery(Protocol):
     def give_back(self) -> None:
         """Not started: back into its queue, for others.
 
-        An idempotent message goes to the front and counts as redelivered. Another one goes to the
-        end as a fresh copy, so that nobody has to doubt whether it was executed.
+        It goes to the end as a fresh copy, so that nobody has to doubt whether it was executed, or
+        count it as lost. Only what the broker takes no copy of, being full or blocked, goes to the
+        front and counts as redelivered.
         """
 
     def retry(self) -> None:
@@ -98,7 +99,7 @@ class Broker(Protocol):
         """Start connecting."""
 
     async def __aexit__(self, *exc_info: object) -> None:
-        """Cancel what runs, flush what was settled, disconnect."""
+        """Cancel what runs, wait for the copies under way, flush what was settled, disconnect."""
 
     @property
     def state(self) -> ConnectionState:

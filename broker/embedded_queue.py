@@ -80,12 +80,9 @@ class EmbeddedDelivery:
             consumer.queue.match()
 
     def give_back(self) -> None:
-        """Not started: back into its queue, for others."""
+        """Not started: a fresh copy at the end of its queue, for others."""
         if consumer := self._settle():
-            if self.envelope.idempotent:
-                consumer.queue.put_back(self)
-            else:
-                consumer.queue.put(self.envelope)
+            consumer.queue.put(self.envelope)
             consumer.queue.match()
 
     def retry(self) -> None:

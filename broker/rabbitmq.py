@@ -97,11 +97,7 @@ class _Delivery:
             self._link.ack(self._tag)
 
     def give_back(self) -> None:
-        if self.envelope.idempotent:
-            if self._settle():
-                self._link.requeue(self._tag)
-        else:
-            self._replace_by(self.envelope)
+        self._replace_by(self.envelope)
 
     def retry(self) -> None:
         self._replace_by(msgspec.structs.replace(self.envelope, attempt=self.envelope.attempt + 1))
@@ -113,17 +109,8 @@ class _Delivery:
             )
 
     def _replace_by(self, copy: Envelope) -> None:
-        """Publish the copy; only when the broker has it may it forget this one."""
-        if not self._settle():
-            return
-
-        def settle(ended: Published) -> None:
-            if ended is Published.ACCEPTED:
-                self._link.ack(self._tag)
-            else:
-                requeue_later(self._link, self._tag)
-
-        self._broker.publish(copy, settle)
+        if self._settle():
+            self._broker.replace(self._link, self._tag, copy)
 
     def _settle(self) -> bool:
         first, self._settled = not self._settled, True
@@ -165,6 +152,7 @@ class RabbitMQBroker:
         self._subscriptions: dict[str, _Subscription] = {}
         self._tags = itertools.count(1)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._replacing: set[asyncio.Future[None]] = set()
         self._redeclaring = False
         self._jitter = jitter
         self._candidates: list[asyncio.Task[None]] = []
@@ -179,7 +167,7 @@ class RabbitMQBroker:
     async def __aexit__(self, *exc_info: object) -> None:
         for candidate in self._candidates:
             candidate.cancel()
-        if waiting := self._tasks.union(self._candidates):
+        if waiting := {*self._tasks, *self._candidates, *self._replacing}:
             await asyncio.wait(waiting, timeout=RPC_TIMEOUT)
         if self._running is not None:
             self._running.cancel()
@@ -386,6 +374,24 @@ class RabbitMQBroker:
             self.dead_letter(link, tag, body, queue, str(error))
             return
         on_delivery(_Delivery(envelope, redelivered, tag, queue, link, self))
+
+    def replace(self, link: Link, tag: int, copy: Envelope) -> None:
+        """Publish the copy; only when the broker has it may it forget the delivery.
+
+        Who closes this waits for that: or both could be handed out.
+        """
+        replaced: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def settle(ended: Published) -> None:
+            if ended is Published.ACCEPTED:
+                link.ack(tag)
+            else:
+                requeue_later(link, tag)
+            self._replacing.discard(replaced)
+            replaced.set_result(None)
+
+        self._replacing.add(replaced)
+        self.publish(copy, settle)
 
     def dead_letter(self, link: Link, tag: int, body: bytes, queue: str, reason: str) -> None:
         """Move a delivery into the dead-letter queue; it is forgotten only once it is there."""

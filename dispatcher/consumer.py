@@ -35,9 +35,12 @@ logger = logging.getLogger(__name__)
 
 DELIVERY_LIMIT = 5  # attempts that may end in a lost dispatcher before the message is to blame
 # What waits is told a little before its deadline that it was not executed: ingress, which answers
-# at the deadline, could not know. Two looks before, but never more than a part of the time it had.
+# at the deadline, could not know. Two looks before, or a part of the time it had if that is less;
+# but no look may miss it, nor the answer be late, unless that takes most of its time.
 _LAST_MOMENT = 2 * TICK
 _LAST_PART = 0.05
+_LAST_LOOK = TICK + 0.02
+_MOST_PART = 0.5
 _CANCEL_TIMEOUT = 5.0  # seconds for the broker's word that subscriptions have ended
 
 
@@ -235,7 +238,9 @@ class ServiceConsumer:
 def _in_vain(now: float, work: Work) -> bool:
     """Whether it is time to tell one that waits that nothing comes of it."""
     envelope = work.envelope
-    least = min(_LAST_MOMENT, _LAST_PART * (envelope.deadline - envelope.published_at))
+    time_it_had = envelope.deadline - envelope.published_at
+    shortest = min(_LAST_LOOK, _MOST_PART * time_it_had)
+    least = min(_LAST_MOMENT, max(shortest, _LAST_PART * time_it_had))
     return envelope.deadline - now <= least
 
 

@@ -26,7 +26,7 @@ class Expired(msgspec.Struct, frozen=True, gc=False):
 
 
 class GivenBack(msgspec.Struct, frozen=True, gc=False):
-    """Another dispatcher shall do it: this one stops."""
+    """Another dispatcher shall do it: this one stops. A call that was begun is an attempt."""
 
 
 class Held(msgspec.Struct, frozen=True, gc=False):
@@ -143,7 +143,7 @@ class Settler:
         self._answer(work.envelope, outcome)
         if not work.settled:
             work.settled = True
-            _tell_broker(work.delivery, outcome)
+            _tell_broker(work, outcome)
 
     def _answer(self, envelope: Envelope, outcome: Outcome) -> None:
         match outcome:
@@ -182,13 +182,14 @@ class Settler:
             self._listener.answered(envelope, reply)
 
 
-def _tell_broker(delivery: Delivery, outcome: Outcome) -> None:
+def _tell_broker(work: Work, outcome: Outcome) -> None:
+    delivery = work.delivery
     match outcome:
         case Answered() | Expired():
             delivery.ack()
-        case GivenBack() | Held():
+        case GivenBack() | Held() if not work.calls:
             delivery.give_back()
-        case RetryLater():
+        case GivenBack() | Held() | RetryLater():  # called or lost, so an attempt
             delivery.retry()
         case DeadLettered():
             delivery.dead_letter(outcome.reason)

@@ -74,24 +74,51 @@ async def test_retry_is_a_fresh_copy_at_the_end(broker: Broker, queue: RequestQu
     assert (await inbox.next()).envelope.attempt == 3
 
 
-async def test_an_idempotent_message_given_back_comes_first(
-    broker: Broker, queue: RequestQueue
+@pytest.mark.parametrize("idempotent", [True, False])
+async def test_a_message_given_back_is_a_fresh_copy(
+    broker: Broker, queue: RequestQueue, idempotent: bool
 ) -> None:
-    """It goes to the front of its queue, marked as redelivered, its attempt unchanged."""
-    messages = [envelope(queue.service) for _ in range(3)]
+    """It goes to the end, its attempt unchanged, without the mark: nobody has to doubt."""
+    messages = [envelope(queue.service, idempotent=idempotent) for _ in range(2)]
     inbox: Inbox[Delivery] = Inbox()
     await broker.consume(queue, 1, inbox)
     await publish_all(broker, messages)
     (await inbox.next()).give_back()
+    (await inbox.next()).ack()
     again = await inbox.next()
     assert again.envelope == messages[0]
-    assert again.redelivered
+    assert not again.redelivered
+
+
+@pytest.mark.parametrize("idempotent", [True, False])
+async def test_who_leaves_has_given_back(
+    carrier: Carrier, connect: Connect, service: str, idempotent: bool
+) -> None:
+    """What a broker gives back as it leaves goes to another once, and without the mark."""
+    queue = RequestQueue(service, "FREE", limit=100)
+    inbox: Inbox[Delivery] = Inbox()
+    messages = [envelope(service, idempotent=idempotent) for _ in range(50)]
+    async with carrier.broker() as leaving:
+        await leaving.connected()
+        consumer = await leaving.consume(queue, 50, inbox)
+        await publish_all(leaving, messages)
+        given_back = await inbox.take(50)
+        await consumer.cancel()
+        for delivery in given_back:
+            delivery.give_back()
+    staying = await connect()
+    await staying.consume(queue, 100, inbox)
+    last = envelope(service)
+    await published(staying, last)
+    again = await inbox.take(51)
+    assert [d.envelope for d in again] == [*messages, last]
+    assert not any(d.redelivered for d in again)
 
 
 async def test_messages_given_back_keep_their_order(
     connect: Connect, broker: Broker, queue: RequestQueue
 ) -> None:
-    """Several that a draining dispatcher gives back are taken by another in the old order."""
+    """Several that a draining dispatcher gives back come after the rest, in the old order."""
     messages = [envelope(queue.service) for _ in range(4)]
     inbox: Inbox[Delivery] = Inbox()
     consumer = await broker.consume(queue, 3, inbox)
@@ -101,22 +128,8 @@ async def test_messages_given_back_keep_their_order(
     for delivery in deliveries:
         delivery.give_back()
     await broker.consume(queue, 10, inbox)
-    assert [d.envelope.id for d in await inbox.take(4)] == [m.id for m in messages]
-
-
-async def test_another_message_given_back_is_a_fresh_copy(
-    broker: Broker, queue: RequestQueue
-) -> None:
-    """One that must not run twice goes to the end without the mark: nobody has to doubt."""
-    messages = [envelope(queue.service, idempotent=False) for _ in range(2)]
-    inbox: Inbox[Delivery] = Inbox()
-    await broker.consume(queue, 1, inbox)
-    await publish_all(broker, messages)
-    (await inbox.next()).give_back()
-    (await inbox.next()).ack()
-    again = await inbox.next()
-    assert again.envelope == messages[0]
-    assert not again.redelivered
+    expected = [messages[3], *messages[:3]]
+    assert [d.envelope for d in await inbox.take(4)] == expected
 
 
 @pytest.mark.parametrize("first", ["ack", "give_back", "retry", "dead_letter"])

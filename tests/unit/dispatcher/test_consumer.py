@@ -500,7 +500,7 @@ class TestDrain:
         assert bench.client.calls == []
 
     async def test_what_takes_too_long_is_broken_off(self, bench: Bench) -> None:
-        """After the timeout a GET is given back, and of a POST the outcome is unknown."""
+        """After the timeout a GET is retried elsewhere, and of a POST the outcome is unknown."""
         bench.broker.deliver(envelope("get"))
         bench.broker.deliver(post("post"))
         await settled()
@@ -508,7 +508,7 @@ class TestDrain:
         await bench.consumer.drain(timeout=0)
 
         assert all(call.future.cancelled() for call in bench.client.calls)
-        assert bench.broker.log == ["post ack", "get give back", "post reply 502"]
+        assert bench.broker.log == ["post ack", "get retry", "post reply 502"]
         assert problem_of(bench.broker.replies["post"]) == (502, "outcome-unknown", "unknown")
 
     async def test_what_had_no_chance_to_begin_goes_back(self, bench: Bench) -> None:
@@ -700,12 +700,27 @@ async def test_what_has_little_time_is_not_given_up_early(bench: Bench) -> None:
     waiting = [bench.broker.deliver(envelope("w1", deadline=NOW + 0.25, target="/w1"))]
     late = [bench.broker.deliver(envelope("w2", deadline=NOW + 0.2))]
     await settled()
-    bench.clock.now += 0.2
+    bench.clock.now += 0.17
     await concluded(late)
 
     assert waiting[0].settled == ""
     await bench.answer_all()
     assert bench.called()[2:] == ["/w1"]
+
+
+@pytest.mark.parametrize(("time", "left"), [(0.1, 0.05), (0.2, 0.07), (0.5, 0.07), (1, 0.07)])
+async def test_what_has_little_time_is_told_in_time(bench: Bench, time: float, left: float) -> None:
+    """No look comes too late to tell it: one tick and the way of the answer are left."""
+    for number in range(2):
+        bench.broker.deliver(envelope(f"b{number}", deadline=NOW + 60))
+    short = envelope("w", published_at=NOW, deadline=NOW + time)
+    waiting = [bench.broker.deliver(short)]
+    await settled()
+    bench.clock.now += time - left + 1e-6
+    await concluded(waiting)
+
+    answer = bench.broker.replies["w"]
+    assert problem_of(answer) == (504, "deadline-exceeded", "no")
 
 
 async def test_held_messages_are_given_back_on_leaving(holding: HoldingBench) -> None:

@@ -100,7 +100,7 @@ async def test_leaving_answers_what_is_under_way() -> None:
 
 
 async def test_a_second_signal_breaks_off() -> None:
-    """A forced stop gives back the GET at once and answers the POST, long before the timeout."""
+    """A forced stop has the GET retried at once and answers the POST, long before the timeout."""
     bench = Bench(snapshot(service(), drain_timeout=3600))
     await bench.dispatcher.__aenter__()
     bench.broker.deliver(envelope("get"))
@@ -113,7 +113,7 @@ async def test_a_second_signal_breaks_off() -> None:
     bench.dispatcher.force()
     await stop
 
-    assert bench.broker.log == ["post ack", "get give back", "post reply 502"]
+    assert bench.broker.log == ["post ack", "get retry", "post reply 502"]
 
 
 async def test_stopping_is_bounded_by_the_drain_timeout() -> None:
@@ -123,7 +123,7 @@ async def test_stopping_is_bounded_by_the_drain_timeout() -> None:
         delivery = bench.broker.deliver(envelope())
         await settled()
 
-    assert delivery.settled == "give back"
+    assert delivery.settled == "retry"
 
 
 class TestUse:

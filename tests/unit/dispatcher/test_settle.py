@@ -11,6 +11,7 @@ from dispatcher.settle import (
     DeadLettered,
     Expired,
     GivenBack,
+    Held,
     Outcome,
     RetryLater,
     Settler,
@@ -53,6 +54,7 @@ def work(broker: RecordingBroker) -> Work:
         (Answered(REPLY), ["r1 reply 200", "r1 ack"]),
         (Expired(), ["r1 ack"]),
         (GivenBack(), ["r1 give back"]),
+        (Held(), ["r1 give back"]),
         (RetryLater(), ["r1 retry"]),
         (DeadLettered("why", REPLY), ["r1 reply 200", "r1 dead-letter: why"]),
     ],
@@ -64,6 +66,18 @@ def test_every_outcome_settles_last_and_once(outcome: Outcome, seen: list[str]) 
     Settler(broker, DispatcherListener(), Clock()).settle(work(broker), outcome)
 
     assert broker.log == seen
+
+
+@pytest.mark.parametrize("outcome", [GivenBack(), Held()])
+def test_what_was_called_is_given_back_as_an_attempt(outcome: Outcome) -> None:
+    """Who gets it must not tell its client that it was never executed."""
+    broker = RecordingBroker()
+    called = work(broker)
+    called.calls = 1
+
+    Settler(broker, DispatcherListener(), Clock()).settle(called, outcome)
+
+    assert broker.log == ["r1 retry"]
 
 
 @pytest.mark.parametrize(
