@@ -68,4 +68,27 @@ def test_numbers_count_by_their_kind() -> None:
     """And each value for the keywords that are for all of them."""
     work = Work(value=1, integer=10, decimal=100, extreme=1000)
     assert work.on(7, Numbers(integers=3, decimals=2, extremes=1)) == 7 + 30 + 200 + 1000
-    assert work.most == 1111
+    assert work.most_values == MOST_WORK // 1111
+
+
+def test_numbers_that_are_alike() -> None:
+    """Are compared each with each where items are to be unique; elsewhere they are not."""
+    work = work_of({"type": "array", "uniqueItems": True})
+    alike = [str(10**19 + step) for step in range(600)]
+    assert "600 of them numbers that differ" in _excess(work, alike)
+    assert "600 of them numbers that differ" in _excess(work, [f"[{each}]" for each in alike])
+    padded = [f"[{'0,' * 300}{each}]" for each in alike[:250]]
+    assert "250 of them numbers that differ" in _excess(work, padded)
+    assert _excess(work, alike[:300]) == ""
+    assert _excess(work, [str(10**19 + step * 4096) for step in range(2000)]) == ""
+    assert _excess(work_of({"items": {"type": "integer"}}), alike) == ""
+
+
+def test_unique_items_of_any_kind_are_not_many_before_they_are_counted() -> None:
+    """A few hundred, as each may have to be compared with each."""
+    assert 200 < work_of({"uniqueItems": True}).most_values < 400
+
+
+def _excess(work: Work, items: list[str]) -> str:
+    text = f"[{','.join(items)}]"
+    return work.excess(text.encode(), text.count(",") + text.count("["))
