@@ -163,13 +163,16 @@ def _unsupported(headers: Headers) -> Refused | None:
 
 
 def _described(headers: Headers) -> tuple[list[bytes], list[bytes]]:
-    """All values of Content-Type, and of Content-Encoding, or of what servers take for them."""
+    """All values of Content-Type, and of Content-Encoding, or of what servers take for them.
+
+    What only some servers take for the Content-Type has no value that could be the right one.
+    """
     kinds, codings = [], []
     for name, value in headers:
         if name[:7].lower() == b"content":
             match name.translate(FOLD):
                 case b"content-type":
-                    kinds.append(value)
+                    kinds.append(value if name.lower() == b"content-type" else b"")
                 case b"content-encoding":
                     codings.append(value.lower())
     return kinds, codings

@@ -108,6 +108,9 @@ def test_json_by_its_media_type(kind: bytes) -> None:
         ((b"Content-Type", b""),),
         (JSON, JSON),
         (JSON, (b"content-type", b"text/plain")),
+        (JSON, (b"Content_Type", b"application/json")),
+        ((b"Content_Type", b"application/json"),),
+        ((b"content.type", b"application/json"),),
     ],
 )
 def test_other_media_types(headers: Headers) -> None:
