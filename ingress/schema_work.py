@@ -74,14 +74,16 @@ class Work(NamedTuple):
 # Measured with jsonschema-rs 0.60, which compares numbers as fractions of unlimited size.
 _NOTHING = Work()
 _KEYWORD = Work(value=5)
+_PATTERN = Work(value=30)  # of a short text; a long one is one of few
 _BOUND = Work(5, integer=100, decimal=400, extreme=500)
 _MULTIPLE = Work(5, integer=400, decimal=800, extreme=4000)
 _FAR_MULTIPLE = Work(5, integer=4000, decimal=8000, extreme=40_000)  # of 1e-90, say
 _EQUAL = Work(5, integer=120, decimal=1200, extreme=4000)  # for each number to compare with
 _FORMAT = Work(value=100)
 _IDN_FORMAT = Work(value=1000)
-_NUMERIC = dict.fromkeys(("exclusiveMaximum", "exclusiveMinimum", "maximum", "minimum"), _BOUND) | {
-    "multipleOf": _MULTIPLE
+_DEAR = dict.fromkeys(("exclusiveMaximum", "exclusiveMinimum", "maximum", "minimum"), _BOUND) | {
+    "multipleOf": _MULTIPLE,
+    "pattern": _PATTERN,
 }
 
 _ONE_OF_THESE = ("additionalProperties", "items")
@@ -133,11 +135,11 @@ class _Counting:
 
 def _of_keywords(schema: dict[str, Any]) -> Work:
     """For the value itself, without what is inside of it."""
-    works = [_NUMERIC.get(key, _KEYWORD) for key in schema]
+    works = [_DEAR.get(key, _KEYWORD) for key in schema]
     if not 1e-9 <= schema.get("multipleOf", 1) <= 1e15:
         works.append(_FAR_MULTIPLE)
     works += [_KEYWORD] * len(schema.get("dependentRequired", ()))
-    works += [_KEYWORD] * len(schema.get("patternProperties", ()))
+    works += [_PATTERN] * len(schema.get("patternProperties", ()))
     if "format" in schema:
         works.append(_IDN_FORMAT if str(schema["format"]).startswith("idn-") else _FORMAT)
     return _sum(works)

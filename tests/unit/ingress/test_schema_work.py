@@ -49,6 +49,16 @@ def test_what_is_compared_with_a_number() -> None:
     assert work_of({"uniqueItems": False}).decimal == 0
 
 
+@pytest.mark.parametrize("kind", ["patternProperties", "propertyNames", "items"])
+def test_many_patterns(kind: str) -> None:
+    """Are counted for each value, or key, that they are tried on."""
+    patterns = [f"^x{number}" for number in range(50)]
+    one_of_them = {"anyOf": [{"pattern": each} for each in patterns]}
+    schema = dict.fromkeys(patterns, True) if kind == "patternProperties" else one_of_them
+    work = work_of({kind: schema})
+    assert work.on(15_000, Numbers(0, 0, 0)) < MOST_WORK < work.on(30_000, Numbers(0, 0, 0))
+
+
 def test_multiples_of_extremes() -> None:
     """A step that is very far from 1 takes longer."""
     assert work_of({"multipleOf": 1e-90}).integer > work_of({"multipleOf": 1e-6}).integer
