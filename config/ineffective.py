@@ -7,8 +7,10 @@ must hear of it, above all when it protects something.
 from collections.abc import Iterator
 
 from config.conditions import may_meet
+from config.header_fields import is_of_api_keys, is_of_proxies, never_goes_on
 from config.models.routes import Delivery, Route
 from config.models.services import CircuitBreakerOptions, Connections, Service
+from config.schemas import names_in, subschemas
 from config.snapshot import Snapshot
 
 _IDEMPOTENT = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"))  # RFC 9110, 9.2.2
@@ -34,6 +36,7 @@ def ineffective(snapshot: Snapshot) -> list[str]:
 
 
 def _of_route(route: Route, snapshot: Snapshot) -> Iterator[str]:
+    yield from _header_fields_that_do_not_come(route, snapshot)
     service = snapshot.services[route.service]
     if route.when_open != "fallback" and service.circuit_breaker is None:
         yield f"when_open: without effect, as service {service.name} has no circuit_breaker"
@@ -49,6 +52,28 @@ def _of_route(route: Route, snapshot: Snapshot) -> Iterator[str]:
     timeout = min(route.timeout, service.timeout)
     if route.hedge.delay >= timeout:
         yield f"hedge.delay: without effect, as calls end after {timeout:g} s"
+
+
+def _header_fields_that_do_not_come(route: Route, snapshot: Snapshot) -> Iterator[str]:
+    """What a schema names, and requests never have where they are validated: behind forwarding."""
+    schema = route.validation and route.validation.headers
+    names = (name for _, part in subschemas(schema) for name in names_in(part))
+    for name in dict.fromkeys(names):
+        where = f"validate.headers: {name} is never there"
+        if never_goes_on(name) or (is_of_api_keys(name) and snapshot.options.auth.api_keys):
+            yield f"{where}, as the gateway takes it off"
+        elif is_of_proxies(name) and not snapshot.options.trusted_proxies:
+            yield f"{where}, as it goes on from trusted_proxies only"
+        elif name.lower() == "via" and not _is_an_array(name, schema):
+            yield (
+                f"validate.headers: {name}: of another type than array, which refuses whoever "
+                "sends it, as the gateway adds its own"
+            )
+
+
+def _is_an_array(name: str, schema: object) -> bool:
+    declared = [part.get("properties", {}).get(name) for _, part in subschemas(schema)]
+    return any("array" in each.get("type", ()) for each in declared if isinstance(each, dict))
 
 
 def _of_service(service: Service) -> Iterator[str]:

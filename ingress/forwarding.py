@@ -4,13 +4,14 @@ What concerns one connection only is taken off, what the gateway alone may say i
 else passes in its order, with its duplicates and its spelling. Authorization passes too.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from enum import Enum, auto
 from string import ascii_lowercase, ascii_uppercase
 from urllib.parse import quote
 
 from broker.messages import Headers, Principal
 from broker.problems import ProblemType
+from config.header_fields import FORWARDED, HOP_BY_HOP, ORIGIN, ORIGIN_HINTS, SET_BY_THE_CALLER
 from ingress.origin import Origins
 from ingress.problems import Refused
 from ingress.request import Request
@@ -24,35 +25,25 @@ class _Rule(Enum):
     ASIDE = auto()  # looked at when all fields are known
 
 
-_HOP_BY_HOP = (
-    *(b"keep-alive", b"te", b"trailer", b"transfer-encoding", b"upgrade", b"http2-settings"),
-    *(b"proxy-authenticate", b"proxy-authentication-info", b"proxy-authorization"),
-    *(b"proxy-connection", b"proxy"),  # the last one would reach CGI as HTTP_PROXY
-)
-_SET_BY_THE_CALLER = (
-    *(b"host", b"content-length", b"expect"),
-    *(b"x-request-deadline-ms", b"x-request-attempt"),
-)
-_SET_HERE = (b"x-user-id", b"x-user-tier", b"x-user-roles", b"x-request-id")
-_ORIGIN = (b"forwarded", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host")
-_ORIGIN_HINTS = (
-    *(b"x-forwarded-port", b"x-forwarded-prefix", b"x-forwarded-server", b"x-forwarded-ssl"),
-    *(b"x-real-ip", b"x-client-ip", b"x-cluster-client-ip", b"client-ip", b"true-client-ip"),
-    *(b"cf-connecting-ip", b"x-envoy-external-address", b"x-original-forwarded-for"),
-    *(b"x-original-url", b"x-original-uri", b"x-original-host", b"x-original-method"),
-    *(b"x-rewrite-url", b"x-url-scheme", b"front-end-https"),
-)
-_FORWARDED = b"x-forwarded"
+_SET_HERE = ("x-user-id", "x-user-tier", "x-user-roles", "x-request-id")
+_FORWARDED = FORWARDED.encode()
+
+
+def _ruled(names: Iterable[str], rule: _Rule) -> dict[bytes, _Rule]:
+    return {name.encode(): rule for name in names}
+
 
 _FROM_TRUSTED_PROXY = {
-    **dict.fromkeys(_HOP_BY_HOP + _SET_BY_THE_CALLER + _SET_HERE, _Rule.DROP),
-    **dict.fromkeys((b"connection", *_ORIGIN), _Rule.ASIDE),
+    **_ruled(HOP_BY_HOP + SET_BY_THE_CALLER + _SET_HERE, _Rule.DROP),
+    **_ruled(("connection", *ORIGIN), _Rule.ASIDE),
     b"authorization": _Rule.ONCE,
 }
-_FROM_ANYBODY = _FROM_TRUSTED_PROXY | dict.fromkeys(_ORIGIN + _ORIGIN_HINTS, _Rule.DROP)
+_FROM_ANYBODY = _FROM_TRUSTED_PROXY | _ruled(ORIGIN + ORIGIN_HINTS, _Rule.DROP)
 # What no Connection field takes away: the gateway vouches for it, a trace relies on it, or it is
 # why the gateway may send a request twice.
-_STAYS = frozenset((b"via", b"traceparent", b"tracestate", b"idempotency-key", *_ORIGIN_HINTS))
+_STAYS = frozenset((b"via", b"traceparent", b"tracestate", b"idempotency-key")) | {
+    name.encode() for name in ORIGIN_HINTS
+}
 _ABOUT_THE_CONNECTION = frozenset((b"keep-alive", b"close", b""))
 
 # Folds case, and `_` and its like to `-`: servers that hand fields on as variables do the same, so

@@ -7,13 +7,13 @@ header fields style=simple (``X-Ids: 1,2``).
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from math import isfinite
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from broker.messages import Headers
 from config.schemas import Schema, names_in, resolve, subschemas
 from ingress.forwarding import FOLD
+from ingress.strict_json import MOST_DIGITS
 
 # fmt: off
 _ABOUT_ALL_NAMES = frozenset((
@@ -24,10 +24,10 @@ _ABOUT_ALL_NAMES = frozenset((
 _LISTS_OF_SCHEMAS = ("allOf", "anyOf", "oneOf")
 _SINGLE_SCHEMAS = ("if", "then", "else")
 _BOOLEANS = {"true": True, "false": False}
-# As JSON has them, so that nobody reads them otherwise; of fewer digits than Python takes at once.
-_is_integer = re.compile(r"-?(?:0|[1-9][0-9]{0,999})", re.ASCII).fullmatch
+# As JSON has them, so that nobody reads them otherwise; as long as a body may have them.
+_is_integer = re.compile(rf"-?(?:0|[1-9][0-9]{{0,{MOST_DIGITS - 1}}})").fullmatch
 _is_number = re.compile(
-    r"-?(?:0|[1-9][0-9]{0,999})(?:\.[0-9]{1,999})?(?:[eE][+-]?[0-9]{1,9})?", re.ASCII
+    rf"-?(?![0-9.]{{{MOST_DIGITS + 1}}})(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{{1,2}})?"
 ).fullmatch
 _bad_escape = re.compile(r"%(?![0-9A-Fa-f]{2})").search
 
@@ -136,8 +136,8 @@ def _scalar(text: str, types: frozenset[str]) -> object:
         return _BOOLEANS[text]
     if not types.isdisjoint(("integer", "number")) and _is_integer(text):
         return int(text)
-    if "number" in types and _is_number(text) and isfinite(value := float(text)):
-        return value
+    if "number" in types and _is_number(text):
+        return float(text)
     return text
 
 

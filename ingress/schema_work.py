@@ -6,27 +6,41 @@ thousands where a number has an exponent.
 """
 
 from collections.abc import Iterable
+from math import isqrt
 from typing import Any, NamedTuple
 
 from config.schemas import Schema
 from ingress.schema_walk import Applicators
-from ingress.strict_json import Numbers
+from ingress.strict_json import Alike, Numbers, count_alike, count_numbers
 
 MOST_WORK = 30_000_000  # nanoseconds; a body of the worst kind takes up to twice what is counted
 
 
+# Items that are to be unique are told apart by a hash, which takes numbers for doubles. Those that
+# have the same one are compared, each with each other: so long for each, and for what is beside it.
+_ALIKE = 200
+_BESIDE_ALIKE = 15
+
+
 class Work(NamedTuple):
-    """Nanoseconds at most for each value, and further ones for a number, by how it is written."""
+    """Nanoseconds at most for each value, and further ones for a number, by how it is written.
+
+    ``unique`` is how many times a value may have to differ from those beside it.
+    """
 
     value: int = 0
     integer: int = 0
     decimal: int = 0
     extreme: int = 0  # has an exponent, or 19 digits and more
+    unique: int = 0
 
     @property
-    def most(self) -> int:
-        """The nanoseconds for a value of the worst kind."""
-        return sum(self)
+    def most_values(self) -> int:
+        """So many values are not too many, whatever they are."""
+        most = MOST_WORK // max(1, self.value + self.integer + self.decimal + self.extreme)
+        if not self.unique:
+            return most
+        return min(most, isqrt(MOST_WORK // (self.unique * (_ALIKE + _BESIDE_ALIKE))))
 
     def on(self, values: int, numbers: Numbers) -> int:
         """The nanoseconds for so many values, of which so many are numbers of each kind."""
@@ -37,18 +51,39 @@ class Work(NamedTuple):
             + numbers.extremes * self.extreme
         )
 
+    def on_alike(self, values: int, alike: Alike) -> int:
+        """Those for comparing items with each other that have the same hash."""
+        return self.unique * alike.most * (alike.numbers * _ALIKE + values * _BESIDE_ALIKE)
+
+    def excess(self, text: bytes, values: int) -> str:
+        """Why a JSON text of so many values takes too long to check, or nothing."""
+        numbers = count_numbers(text)
+        if self.on(values, numbers) > MOST_WORK:
+            return (
+                f"has more to check than this route allows: {values} values, "
+                f"{numbers.integers} of them numbers"
+            )
+        if self.unique and self.on_alike(values, alike := count_alike(text)) > MOST_WORK:
+            return (
+                f"has more to check than this route allows: {values} values, "
+                f"{alike.numbers} of them numbers that differ in their last digits only"
+            )
+        return ""
+
 
 # Measured with jsonschema-rs 0.60, which compares numbers as fractions of unlimited size.
 _NOTHING = Work()
 _KEYWORD = Work(value=5)
+_PATTERN = Work(value=30)  # of a short text; a long one is one of few
 _BOUND = Work(5, integer=100, decimal=400, extreme=500)
 _MULTIPLE = Work(5, integer=400, decimal=800, extreme=4000)
 _FAR_MULTIPLE = Work(5, integer=4000, decimal=8000, extreme=40_000)  # of 1e-90, say
 _EQUAL = Work(5, integer=120, decimal=1200, extreme=4000)  # for each number to compare with
 _FORMAT = Work(value=100)
 _IDN_FORMAT = Work(value=1000)
-_NUMERIC = dict.fromkeys(("exclusiveMaximum", "exclusiveMinimum", "maximum", "minimum"), _BOUND) | {
-    "multipleOf": _MULTIPLE
+_DEAR = dict.fromkeys(("exclusiveMaximum", "exclusiveMinimum", "maximum", "minimum"), _BOUND) | {
+    "multipleOf": _MULTIPLE,
+    "pattern": _PATTERN,
 }
 
 _ONE_OF_THESE = ("additionalProperties", "items")
@@ -100,11 +135,11 @@ class _Counting:
 
 def _of_keywords(schema: dict[str, Any]) -> Work:
     """For the value itself, without what is inside of it."""
-    works = [_NUMERIC.get(key, _KEYWORD) for key in schema]
+    works = [_DEAR.get(key, _KEYWORD) for key in schema]
     if not 1e-9 <= schema.get("multipleOf", 1) <= 1e15:
         works.append(_FAR_MULTIPLE)
     works += [_KEYWORD] * len(schema.get("dependentRequired", ()))
-    works += [_KEYWORD] * len(schema.get("patternProperties", ()))
+    works += [_PATTERN] * len(schema.get("patternProperties", ()))
     if "format" in schema:
         works.append(_IDN_FORMAT if str(schema["format"]).startswith("idn-") else _FORMAT)
     return _sum(works)
@@ -113,8 +148,9 @@ def _of_keywords(schema: dict[str, Any]) -> Work:
 def _of_comparing(schema: dict[str, Any]) -> Work:
     """For the value and all that is inside of it."""
     compared = [*schema.get("enum", ()), schema.get("const")]
-    equal = sum(map(_numbers_in, compared)) + 2 * bool(schema.get("uniqueItems"))
-    return Work(*(equal * each for each in _EQUAL))
+    unique = bool(schema.get("uniqueItems"))
+    equal = sum(map(_numbers_in, compared)) + 2 * unique
+    return Work(*(equal * each for each in _EQUAL))._replace(unique=unique)
 
 
 def _numbers_in(value: object) -> int:

@@ -8,7 +8,9 @@ as 1.
 """
 
 import json
+import re
 from array import array
+from collections import Counter
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -32,6 +34,8 @@ _SHAPE = bytes.maketrans(b"123456789.+E", b"0000000000-e")
 _TOO_LONG = b"0" * (MOST_DIGITS + 1)
 _LONG = b"0" * 19
 _BETWEEN = b" \t\r\n-"
+# Of as many digits as no double (of 53 bits) tells apart, or with an exponent.
+_find_long_or_extreme = re.compile(rb"(?<![0-9.])-?(?:[0-9]{16}|[0-9.]++[eE])[0-9.eE+-]*+").findall
 
 
 class NotStrict(ValueError):
@@ -44,6 +48,13 @@ class Numbers(NamedTuple):
     integers: int  # all numbers, as each has an integer part
     decimals: int
     extremes: int  # with an exponent, or of 19 digits and more
+
+
+class Alike(NamedTuple):
+    """Numbers that differ, and are the same as doubles: how many, and how many of one double."""
+
+    numbers: int
+    most: int
 
 
 def read_json(text: bytes) -> tuple[object, int]:
@@ -80,6 +91,15 @@ def count_numbers(text: bytes) -> Numbers:
         decimals=outside.count(b"."),
         extremes=numbers.count(b"0e") + numbers.count(_LONG),
     )
+
+
+def count_alike(text: bytes) -> Alike:
+    """The same of numbers that only their last digits tell apart, each as often as it occurs."""
+    alike: dict[float, list[int]] = {}
+    for number, times in Counter(_find_long_or_extreme(_outside_strings(text))).items():
+        alike.setdefault(float(number), []).append(times)
+    groups = [sum(times) for times in alike.values() if len(times) > 1]
+    return Alike(sum(groups), max(groups, default=0))
 
 
 def _check_numbers(shape: bytes) -> None:

@@ -12,6 +12,7 @@ from pydantic import (
     model_validator,
 )
 
+from config.header_fields import demanded_in_vain
 from config.models.base import Model, allow_method_too
 from config.models.origins import Cors, IpFilter
 from config.models.rates import RateLimitOrNumber
@@ -80,7 +81,7 @@ class RequestValidation(Model):
         if info.field_name != "body" and not problems:
             problems = list(object_problems(value))
         if info.field_name == "headers" and not problems:
-            problems = list(spelling_problems(value))
+            problems = [*spelling_problems(value), *demanded_in_vain(value)]
         refuse_places(problems)
         return value
 

@@ -13,12 +13,14 @@ from config.snapshot import Snapshot
 
 BREAKER: dict[str, Any] = {"circuit_breaker": {}}
 HEDGE = {"hedge": {"delay": 0.1}}
+KEY = {"id": "k", "key_hash": "0" * 64}
 
 
 def told(
     route: dict[str, Any],
     service: dict[str, Any] | None = None,
     condition: dict[str, Any] | None = None,
+    gateway: dict[str, Any] | None = None,
 ) -> list[str]:
     of = {"name": "s", "base_url": "http://s", **(service or {})}
     transform = {"name": "mask", "condition": condition or {}}
@@ -28,6 +30,7 @@ def told(
             routes=(Route.model_validate({"path": "/a", "service": "s", "name": "r", **route}),),
             services={"s": Service.model_validate(of)},
             transforms=(Transform.model_validate(transform),),
+            options=GatewayOptions.model_validate(gateway or {}),
         )
     )
 
@@ -120,6 +123,34 @@ def test_what_does_something_in_a_service(service: dict[str, Any]) -> None:
 def test_what_does_something(route: dict[str, Any], service: dict[str, Any]) -> None:
     """Is not told."""
     assert told(route, service) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "gateway", "words"),
+    [
+        ("Content_Length", {}, "Content_Length is never there, as the gateway takes it off"),
+        ("X-API-Key", {"auth": {"api_keys": [KEY]}}, "X-API-Key is never there, as the gateway"),
+        ("X-API-Key", {}, ""),
+        ("X-Real-IP", {}, "X-Real-IP is never there, as it goes on from trusted_proxies only"),
+        ("X-Forwarded-By", {}, "X-Forwarded-By is never there, as it goes on from trusted_"),
+        ("X-Real-IP", {"trusted_proxies": 1}, ""),
+        ("X-Forwarded-For", {}, ""),
+        ("Via", {}, "Via: of another type than array, which refuses whoever sends it"),
+        ("X-Tenant", {}, ""),
+    ],
+)
+def test_header_fields_that_do_not_come(name: str, gateway: dict[str, Any], words: str) -> None:
+    """Whoever names one in a schema hears that no request has it there."""
+    schema = {"properties": {name: {"type": "string"}}}
+    found = told({"validate": {"headers": schema}}, gateway=gateway)
+    assert len(found) == bool(words)
+    assert f'route "r": validate.headers: {words}' in "".join(found) or not words
+
+
+def test_via_as_the_list_that_it_is() -> None:
+    """Is not told of."""
+    schema = {"properties": {"Via": {"type": "array"}}}
+    assert told({"validate": {"headers": schema}}) == []
 
 
 def test_bodies_larger_than_messages() -> None:

@@ -49,6 +49,16 @@ def test_what_is_compared_with_a_number() -> None:
     assert work_of({"uniqueItems": False}).decimal == 0
 
 
+@pytest.mark.parametrize("kind", ["patternProperties", "propertyNames", "items"])
+def test_many_patterns(kind: str) -> None:
+    """Are counted for each value, or key, that they are tried on."""
+    patterns = [f"^x{number}" for number in range(50)]
+    one_of_them = {"anyOf": [{"pattern": each} for each in patterns]}
+    schema = dict.fromkeys(patterns, True) if kind == "patternProperties" else one_of_them
+    work = work_of({kind: schema})
+    assert work.on(15_000, Numbers(0, 0, 0)) < MOST_WORK < work.on(30_000, Numbers(0, 0, 0))
+
+
 def test_multiples_of_extremes() -> None:
     """A step that is very far from 1 takes longer."""
     assert work_of({"multipleOf": 1e-90}).integer > work_of({"multipleOf": 1e-6}).integer
@@ -68,4 +78,27 @@ def test_numbers_count_by_their_kind() -> None:
     """And each value for the keywords that are for all of them."""
     work = Work(value=1, integer=10, decimal=100, extreme=1000)
     assert work.on(7, Numbers(integers=3, decimals=2, extremes=1)) == 7 + 30 + 200 + 1000
-    assert work.most == 1111
+    assert work.most_values == MOST_WORK // 1111
+
+
+def test_numbers_that_are_alike() -> None:
+    """Are compared each with each where items are to be unique; elsewhere they are not."""
+    work = work_of({"type": "array", "uniqueItems": True})
+    alike = [str(10**19 + step) for step in range(600)]
+    assert "600 of them numbers that differ" in _excess(work, alike)
+    assert "600 of them numbers that differ" in _excess(work, [f"[{each}]" for each in alike])
+    padded = [f"[{'0,' * 300}{each}]" for each in alike[:250]]
+    assert "250 of them numbers that differ" in _excess(work, padded)
+    assert _excess(work, alike[:300]) == ""
+    assert _excess(work, [str(10**19 + step * 4096) for step in range(2000)]) == ""
+    assert _excess(work_of({"items": {"type": "integer"}}), alike) == ""
+
+
+def test_unique_items_of_any_kind_are_not_many_before_they_are_counted() -> None:
+    """A few hundred, as each may have to be compared with each."""
+    assert 200 < work_of({"uniqueItems": True}).most_values < 400
+
+
+def _excess(work: Work, items: list[str]) -> str:
+    text = f"[{','.join(items)}]"
+    return work.excess(text.encode(), text.count(",") + text.count("["))

@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingress.strict_json import MAX_DEPTH, NotStrict, Numbers, count_numbers, read_json
+from ingress.strict_json import (
+    MAX_DEPTH,
+    Alike,
+    NotStrict,
+    Numbers,
+    count_alike,
+    count_numbers,
+    read_json,
+)
 
 # By the names of JSONTestSuite: y is what every reader takes, n what none may take, i what some do.
 ACCEPTED = {
@@ -127,6 +135,15 @@ def test_numbers_are_counted() -> None:
     )
     assert count_numbers(text) == Numbers(integers=8, decimals=2, extremes=3)
     assert count_numbers(b"7") == Numbers(1, 0, 0)
+
+
+def test_numbers_that_are_one_double() -> None:
+    """Count where they differ, as often as they occur, however they are written."""
+    same = b"[100000000000000000,100000000000000001, 100000000000000000,-100000000000000000,1e17,7]"
+    assert count_alike(same) == Alike(numbers=4, most=4)
+    assert count_alike(b"[9007199254740992.0,9007199254740993,1e19,10000000000000000001]") == (4, 2)
+    assert count_alike(b"[100000000000000000" + b",100000000000000000" * 9 + b"]") == Alike(0, 0)
+    assert count_alike(b'["100000000000000000",100000000000000001,0.12345678901234567]') == (0, 0)
 
 
 @pytest.mark.parametrize(

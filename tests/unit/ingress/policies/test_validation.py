@@ -108,6 +108,9 @@ def test_json_by_its_media_type(kind: bytes) -> None:
         ((b"Content-Type", b""),),
         (JSON, JSON),
         (JSON, (b"content-type", b"text/plain")),
+        (JSON, (b"Content_Type", b"application/json")),
+        ((b"Content_Type", b"application/json"),),
+        ((b"content.type", b"application/json"),),
     ],
 )
 def test_other_media_types(headers: Headers) -> None:
@@ -182,6 +185,24 @@ def test_a_body_that_takes_long_to_check_is_not_checked(
     Door(body={"items": {"minimum": 0, "multipleOf": 0.01}}).check(
         b"[" + b",".join([b"12345678.91"] * 17_000) + b"]", JSON
     )
+
+
+def test_unique_items_that_take_long_to_tell_apart() -> None:
+    """Are not compared, in no part of a request."""
+    unique = {"type": "array", "items": {"type": "integer"}, "uniqueItems": True}
+    of_names = {"properties": {"X-Ids": unique}}
+    numbers = [str(10**19 + step).encode() for step in range(600)]
+    door = Door(query=of_names, headers=of_names, body=unique)
+    query = "?" + "&".join(f"X-Ids={number.decode()}" for number in numbers)
+    fields = (JSON, (b"X-Ids", b",".join(numbers)))
+    found = door.errors(b"[" + b",".join(numbers) + b"]", *fields, query=query)
+    assert [(part, pointer) for part, pointer, _ in found] == [
+        ("query", ""),
+        ("header", ""),
+        ("body", ""),
+    ]
+    assert all("600 of them numbers that differ in their last digits" in each[2] for each in found)
+    door.check(b"[" + b",".join(numbers[:300]) + b"]", JSON, (b"X-Ids", b"1,2"), query="?X-Ids=1")
 
 
 def test_values_that_are_cheap_to_check_are_many() -> None:
