@@ -20,6 +20,7 @@ from config.values import TierName
 _FALLBACK_SERVICE = ("circuit_breaker", "fallback_service")
 _INHERIT = "inherit"
 _DEFAULT_TIER = "FREE"
+_OF_THE_GATEWAY = "auth"  # the limit for the token endpoints
 _TIER_NAME = TypeAdapter[str](TierName)
 
 
@@ -213,12 +214,17 @@ def _rules_named_as_other_limits(
     options: GatewayOptions, routes: Section[Route], tiers: Section[Tier]
 ) -> Iterator[Problem]:
     """Clients are told of all limits side by side, each by its name."""
+    of_the_gateway = {_OF_THE_GATEWAY} if options.auth.clients else set()
     of_tiers = {name.lower() for name in tiers.names.values()}
     of_routes = {route.label for route in routes.models.values() if route.rate_limit}
     for index, rule in enumerate(options.rate_limits):
-        for noun, names in (("tier", of_tiers), ("route", of_routes)):
+        for whose, names in (
+            ("the limit of a tier", of_tiers),
+            ("the limit of a route", of_routes),
+            ("the gateway's own limit under /auth/", of_the_gateway),
+        ):
             if rule.name in names:
-                found = f"{quoted(rule.name)}, as the limit of a {noun} is called"
+                found = f"{quoted(rule.name)}, as {whose} is called"
                 yield Problem(("rate_limits", index, "name"), found, "a name of its own")
 
 

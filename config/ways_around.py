@@ -5,19 +5,25 @@ of them ``/{name}``. Services may read all of them as ``/pay``.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Set
 
 from config.conditions import overlap
 from config.faults import listed
 from config.models.routes import Route
+from config.models.services import Service
 from config.paths import ANY_SEGMENT, is_reserved, shape, takes_spellings_of
 from config.snapshot import Snapshot
+
+# The names of a service: each one that is somewhere where it is, by each of them.
+_Names = Mapping[str, Set[str]]
+_Address = tuple[str | None, int | None, str]  # host, port, path
 
 
 def ways_around(snapshot: Snapshot) -> Iterator[str]:
     """A line for each: around what routes demand, and around what rules count."""
     routes = snapshot.routes
-    places = [_Place(route) for route in routes]
+    names_of = _names(snapshot.services)
+    places = [_Place(route, names_of[route.service]) for route in routes]
     for wide in places:
         below = [each for each in places if _leads_around(wide, each)]
         if below:
@@ -29,7 +35,7 @@ def ways_around(snapshot: Snapshot) -> Iterator[str]:
                 "docs/policies.md, Authorization)"
             )
     for rule in snapshot.options.rate_limits:
-        around = list(_uncounted(rule.match.path, routes)) if rule.match.path else []
+        around = list(_uncounted(rule.match.path, routes, names_of)) if rule.match.path else []
         if around:
             names = listed(each.label for each in around)
             yield (
@@ -41,11 +47,13 @@ def ways_around(snapshot: Snapshot) -> Iterator[str]:
 class _Place:
     """A route with what each other one is compared with: there may be thousands.
 
-    ``front`` is what stands before the first parameter or wildcard of its path.
+    ``front`` is what stands before the first parameter or wildcard of its path; ``services`` are
+    all names of its service.
     """
 
-    def __init__(self, route: Route) -> None:
+    def __init__(self, route: Route, services: Set[str]) -> None:
         self.route = route
+        self.services = services
         self.path = shape(route.path) + "/"
         self.front = re.split(r"[{*]", self.path, maxsplit=1)[0]
         self.demands = _demands(route)
@@ -56,13 +64,13 @@ def _leads_around(wide: _Place, narrow: _Place) -> bool:
         return False
     return (
         wide is not narrow
-        and _same_to_the_service(wide.route, narrow.route)
+        and _same_to_the_service(wide.route, narrow.route, wide.services)
         and bool(_lacks(wide, narrow))
         and takes_spellings_of(wide.route.path, narrow.route.path)
     )
 
 
-def _uncounted(path: str, routes: tuple[Route, ...]) -> Iterator[Route]:
+def _uncounted(path: str, routes: tuple[Route, ...], names_of: _Names) -> Iterator[Route]:
     """Routes with requests that a rule for this path is not for, but a service may think so."""
     if is_reserved(path):
         return
@@ -70,15 +78,37 @@ def _uncounted(path: str, routes: tuple[Route, ...]) -> Iterator[Route]:
     counted = its_own or [each for each in routes if overlap(each.path, path)]
     for wide in routes:
         if takes_spellings_of(wide.path, path) and any(
-            _same_to_the_service(wide, each) for each in counted
+            _same_to_the_service(wide, each, names_of[wide.service]) for each in counted
         ):
             yield wide
 
 
-def _same_to_the_service(one: Route, other: Route) -> bool:
-    """Whether a service may get one and the same request by either of them."""
+def _names(services: Mapping[str, Service]) -> _Names:
+    at: dict[_Address, set[str]] = {}
+    addresses = {name: set(_addresses(service)) for name, service in services.items()}
+    for name, its_own in addresses.items():
+        for address in its_own:
+            at.setdefault(address, set()).add(name)
+    return {
+        name: {name}.union(*(at[address] for address in its_own))
+        for name, its_own in addresses.items()
+    }
+
+
+def _addresses(service: Service) -> Iterator[_Address]:
+    """Where it is, as far as the configuration says; the paths that are asked for go below."""
+    if service.base_url is None and service.discovery.name is not None:
+        yield service.discovery.name, None, ""
+    for url in (service.base_url, *(each.url for each in service.instances)):
+        if url is not None:
+            path = (url.path or "").rstrip("/")
+            yield service.discovery.name or url.host, url.port, path
+
+
+def _same_to_the_service(one: Route, other: Route, names: Set[str]) -> bool:
+    """Whether a service, ``names`` being those of the one's, may get the same request by both."""
     return (
-        one.service == other.service
+        other.service in names
         and one.upstream_path is None
         and other.upstream_path is None
         and _share_methods(one.methods, other.methods)

@@ -31,7 +31,8 @@ log = logging.getLogger(__name__)
 RETRY_EVERY = 0.5  # seconds
 PING = pack(b"PING")
 _SLOTS = pack(b"CLUSTER", b"SLOTS")
-_CONNECT_WITHIN = 0.5
+_CONNECT_WITHIN = 1.0  # seconds, or as long as so many deadlines, for a Redis that is far away
+_ROUND_TRIPS = 6  # TCP, TLS 1.2 (two), AUTH, the client's name, SELECT
 _SILENCE = 1.0
 _REFUSALS_EVERY = 10.0  # seconds; told of at most once in so long
 
@@ -58,13 +59,14 @@ class RedisLink:
             url,
             protocol=2,
             socket_timeout=None,
-            socket_connect_timeout=_CONNECT_WITHIN,
+            socket_connect_timeout=None,  # the whole attempt has one
             retry=Retry(NoBackoff(), 0),
         )
         load = b"".join([pack(b"SCRIPT", b"LOAD", script.source) for script in scripts])
         self._scripts = Scripts(load, len(scripts))
         self._probe = probe
         self._deadline = deadline
+        self._connect_within = max(_CONNECT_WITHIN, _ROUND_TRIPS * deadline)
         self._retry_every = retry_every
         self._told_away = False
         self._refusals = 0
@@ -125,16 +127,21 @@ class RedisLink:
         """Open a connection and use it for as long as it is good; why it is not any more."""
         connection: AbstractConnection = self._pool.make_connection()  # type: ignore[no-untyped-call]
         try:
-            async with asyncio.timeout(2 * _CONNECT_WITHIN):
+            async with asyncio.timeout(self._connect_within):
                 await connection.connect()  # type: ignore[no-untyped-call]
             return await self._serve(connection)
+        except TimeoutError:
+            return RedisUnavailable(f"no connection within {self._connect_within:g} s")
         finally:
             await connection.disconnect(nowait=True)
 
     async def _serve(self, connection: AbstractConnection) -> Exception:
         wire = self._take_over(connection)
         try:
-            self.is_cluster = await _is_cluster(wire)
+            try:
+                self.is_cluster = await _is_cluster(wire)
+            except RedisUnavailable:
+                return wire.ended.result()  # the reason; who called hears only that it has ended
             # Only one that answers as fast as it will have to counts. After that a dead connection
             # is to be noticed before a request does.
             while await self._is_good(wire):

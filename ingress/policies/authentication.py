@@ -24,10 +24,13 @@ from ingress.request import HeaderLookup
 DEFAULT_TIER = "FREE"
 API_KEY_FIELD = "X-API-Key"
 
-# The scheme's name behind something else than visible text, and not as a part of a longer name.
+# What some service may read as a bearer token: all that begins so, and a challenge behind a comma,
+# but no parameter, nor what stands in the quotes of one. Takes no longer than the field is long.
+_BEHIND_A_COMMA = r""",[\s"']*+bearer(?![\w!#$%&'*+.^`|~-]*+\s*+=)"""
 _mentions_bearer = re.compile(
-    r"(?<![!-+\--~])bearer(?![A-Za-z0-9!#$%&'*+.^_`|~-])", re.IGNORECASE | re.ASCII
-).search
+    r"""[\s,"']*+bearer|(?:="[^"]*"|[^,]|(?!""" + _BEHIND_A_COMMA + r"""),)*+""" + _BEHIND_A_COMMA,
+    re.IGNORECASE,
+).match
 
 
 class NotGenuine(Refused):
@@ -76,7 +79,7 @@ class Authenticator:
             scheme, _, token = authorization.partition(" ")
             if scheme.lower() == "bearer":
                 return await self._bearer(authorization, token.strip(" "))
-            if _mentions_bearer(authorization):  # "Bearer,x", ", Bearer x": some may read a token
+            if _mentions_bearer(authorization):
                 raise _challenge(str(malformed()), "invalid_token", NotGenuine)
         if self._api_keys and (key := headers.get(API_KEY_FIELD)) is not None:
             return self._machine(key)

@@ -11,11 +11,12 @@ from config.models.services import Service
 from config.snapshot import Snapshot
 
 
-def told(*routes: dict[str, Any], **options: Any) -> list[str]:
+def told(*routes: dict[str, Any], s: Any = None, other: Any = None, **options: Any) -> list[str]:
+    """What is doubtful about routes to two services, each somewhere else unless said otherwise."""
     made = tuple(Route.model_validate({"service": "s", **each}) for each in routes)
+    where = {"s": s or {"base_url": "http://s"}, "other": other or {"base_url": "http://other"}}
     services = {
-        name: Service.model_validate({"name": name, "base_url": f"http://{name}"})
-        for name in ("s", "other")
+        name: Service.model_validate({"name": name, **place}) for name, place in where.items()
     }
     return doubts(Snapshot(made, services, options=GatewayOptions.model_validate(options)))
 
@@ -69,6 +70,36 @@ def test_wildcards_over_what_is_better_protected(wide: dict[str, Any]) -> None:
 def test_wildcards_that_are_no_way_around(wide: dict[str, Any]) -> None:
     """They demand the same, or lead elsewhere."""
     assert told(wide, ADMIN) == []
+
+
+@pytest.mark.parametrize(
+    ("s", "other"),
+    [
+        ({"base_url": "http://A:80"}, {"base_url": "http://a/"}),
+        ({"base_url": "http://b"}, {"instances": [{"url": "http://a"}, {"url": "http://b"}]}),
+        (
+            {"discovery": {"type": "dns", "name": "_http._tcp.a.test", "record": "SRV"}},
+            {"discovery": {"type": "dns", "name": "_http._tcp.a.test", "record": "SRV"}},
+        ),
+        (
+            {"base_url": "http://x:81", "discovery": {"type": "dns", "name": "a.test"}},
+            {"base_url": "http://a.test:81"},
+        ),
+    ],
+)
+def test_two_names_of_one_service(s: dict[str, Any], other: dict[str, Any]) -> None:
+    """What leads to the same place leads around, whatever the service is called there."""
+    [line] = told(ADMIN, {"path": "/*", "service": "other"}, s=s, other=other)
+    assert "ANY /admin/*" in line
+    routes = {"path": "/login"}, {"path": "/*", "service": "other"}
+    [line] = told(*routes, rate_limits=rule("/login"), s=s, other=other)
+    assert 'rule "r" does not count what ANY /* takes' in line
+
+
+@pytest.mark.parametrize("url", ["http://s:81", "http://s/v2", "https://s"])
+def test_two_services_side_by_side(url: str) -> None:
+    """Another port or path of the same host is another service."""
+    assert told(ADMIN, {"path": "/*", "service": "other"}, other={"base_url": url}) == []
 
 
 def test_what_else_protects() -> None:

@@ -86,6 +86,35 @@ async def test_slow_redis(
     assert "Redis is away: no answer within 35 ms" in caplog.text
 
 
+async def test_redis_that_hangs_from_the_start(
+    private_redis: Callable[[], RedisServer], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log says why it is away: here what is asked first of a connection has no answer."""
+    server = private_redis()
+    await ask(server.url, "CLIENT", "PAUSE", "60000", "ALL")
+    # Without the names that redis-py gives a client there is nothing to wait for to connect.
+    async with RedisLink(f"{server.url}?lib_name=&lib_version="):
+        pass
+    assert "Redis is away: no answer within 35 ms" in caplog.text
+
+
+async def test_a_listener_that_says_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """The log says why Redis is away, though nothing but the time that passed tells so."""
+    async with await asyncio.start_server(lambda *_: None, "127.0.0.1") as server:
+        port = server.sockets[0].getsockname()[1]
+        async with RedisLink(f"redis://:secret@127.0.0.1:{port}/0"):
+            pass
+    assert "Redis is away: no connection within 1 s" in caplog.text
+
+
+async def test_a_far_redis(private_redis: Callable[[], RedisServer]) -> None:
+    """Who waits for longer for answers waits for longer to connect."""
+    server = private_redis()
+    await ask(server.url, "CLIENT", "PAUSE", "1500", "ALL")
+    async with RedisLink(server.url, deadline=60) as link:
+        assert link.connected
+
+
 async def test_redis_restarts(
     private_redis: Callable[[], RedisServer], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -6,6 +6,7 @@ import json
 import string
 from base64 import urlsafe_b64decode
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import jwt
@@ -208,7 +209,12 @@ async def test_other_schemes() -> None:
 
 
 @pytest.mark.parametrize(
-    "before", ["Bearer\t", "bearer,", ", Bearer ", ",\tBEARER ", "Bearer=", "Basic x, Bearer "]
+    "before",
+    [
+        *("Bearer\t", "bearer,", ", Bearer ", ",\tBEARER ", "Bearer=", "Bearer", "Bearer_"),
+        *("Bearer-", "Bearer.", "Bearers ", '"Bearer" ', "Basic x, Bearer ", "Basic x,,Bearer"),
+        *('Digest realm="x", Bearer ', 'Digest realm="x, Bearer ', 'Basic "x, Bearer '),
+    ],
 )
 @pytest.mark.parametrize("required", [True, False])
 async def test_what_some_may_read_as_a_token(before: str, required: bool) -> None:
@@ -220,11 +226,31 @@ async def test_what_some_may_read_as_a_token(before: str, required: bool) -> Non
 
 
 @pytest.mark.parametrize(
-    "given", ["JWT x", "Bearers x", "X-Bearer x", 'Digest username="bearer", uri="/bearer"', ""]
+    "given",
+    [
+        *(
+            "JWT x",
+            "X-Bearer x",
+            "Basic bearer",
+            "Custom bearer=1",
+            "Custom a=1, bearer_id = 2",
+            "",
+        ),
+        'Digest username="bearer", uri="/bearer"',
+        'Digest username="bob", realm="our bearer, bearer of rings"',
+    ],
 )
 async def test_what_nobody_reads_as_a_bearer_token(given: str) -> None:
     """Other schemes are the upstream's affair, whatever they have in them."""
     assert await caller(authenticator(), given, required=False) is None
+
+
+@pytest.mark.parametrize("part", [",", '="', ", bearer=", ',"', ",bearer", '="\\"', ", a", " "])
+async def test_other_schemes_are_read_once(part: str) -> None:
+    """However large the field, and whatever repeats in it, an answer comes."""
+    given = "Basic " + part * (4_000_000 // len(part)) + "="
+    with suppress(Refused):
+        await authenticator().authenticate({"Authorization": given}, required=False)
 
 
 async def test_scheme_in_any_case() -> None:
