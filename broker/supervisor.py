@@ -124,7 +124,5 @@ class Supervisor:
         for on_state in self.watchers:
             try:
                 on_state(state)
-            except (
-                Exception
-            ):  # nobody's fault may keep the others from hearing it, or the link away
+            except Exception:  # or the others would not hear it, and no link be opened any more
                 log.exception("not all that hangs on the broker's connection heard of its state")

@@ -11,6 +11,7 @@ from typing import Any
 import jsonschema_rs
 
 from config.faults import KeyPath, Problem, nearest, quoted, shown
+from config.header_fields import folded, never_goes_on
 
 Schema = dict[str, Any] | bool
 
@@ -122,9 +123,18 @@ def spelling_problems(schema: Schema) -> Iterator[Problem]:
     first: dict[str, str] = {}
     for path, each in subschemas(schema):
         for name in names_in(each):
-            other = first.setdefault(name.lower().replace("_", "-"), name)
+            other = first.setdefault(folded(name), name)
             if other != name:
                 yield Problem(path, f"{quoted(name)} beside {quoted(other)}", "one spelling")
+
+
+def demanded_in_vain(schema: Schema) -> Iterator[Problem]:
+    """Fields that a schema for header fields requires, and that no request ever has there."""
+    required = schema.get("required", ()) if isinstance(schema, dict) else ()
+    for index, name in enumerate(required):
+        if never_goes_on(name):
+            found = f"{quoted(name)}, which never goes on to a service"
+            yield Problem(("required", index), found, "fields that do: only these are validated")
 
 
 def names_in(schema: dict[str, Any]) -> Iterator[str]:

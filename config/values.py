@@ -25,6 +25,7 @@ from pydantic import (
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from config.faults import Problem
+from config.header_fields import HOP_BY_HOP, ORIGIN, SET_BY_INGRESS, SET_BY_THE_CALLER, folded
 from config.paths import BadPattern, pattern_parameters
 
 _SIZE = re.compile(r"([0-9]{1,12}) *(B|KiB|MiB|GiB)?")
@@ -47,17 +48,8 @@ _LARGEST_PEM_FILE = 1024**2  # bytes; the authorities that systems trust are a f
 _OF_NOTHING = frozenset(sha256(text).hexdigest() for text in (b"", b"\n"))
 # Fields that say how a message travels, and fields by which the gateway vouches for something.
 _NOT_CHANGEABLE = frozenset(
-    (
-        *("connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"),
-        *("proxy-authenticate", "proxy-authorization", "proxy-connection", "http2-settings"),
-        *("content-length", "content-encoding", "expect", "host"),
-        *("x-user-id", "x-user-tier", "x-user-roles", "x-request-id"),
-        *("x-request-deadline-ms", "x-request-attempt"),
-        *("forwarded", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "via"),
-    )
+    HOP_BY_HOP + SET_BY_THE_CALLER + SET_BY_INGRESS + ORIGIN + ("via", "content-encoding")
 )
-# To servers that hand fields on as variables, these are all one character.
-_FOLD = str.maketrans(dict.fromkeys("!#$%&'*+.^_`|~", "-"))
 
 
 def refusal(allowed: str, found: str = "") -> PydanticCustomError:
@@ -164,7 +156,7 @@ def _template(value: str) -> str:
 def _changeable(value: str) -> str:
     if _HEADER_NAME.fullmatch(value) is None:
         raise refusal("the name of a header field")
-    if value.lower().translate(_FOLD) in _NOT_CHANGEABLE:
+    if folded(value) in _NOT_CHANGEABLE:
         raise refusal("the name of a field that is not the gateway's own")
     return value
 

@@ -20,7 +20,7 @@ import msgspec
 from broker.messages import Envelope, Headers, Problem, Reply
 from broker.problems import PROBLEM_TYPES, ProblemType
 from dispatcher.attempt import NO_INSTANCE, TOO_LATE, Attempt, failed, responded
-from dispatcher.call_end import BROKEN_OFF, OVERTAKEN, Load, Verdict, of_error, of_status
+from dispatcher.call_end import BROKEN_OFF, OVERTAKEN, CallEnd, Load, Verdict, of_error, of_status
 from dispatcher.listener import DispatcherListener
 from dispatcher.policies.fallback import Fallback
 from dispatcher.policies.hedging import hedged
@@ -293,13 +293,17 @@ class Pipeline:
             raise
         finally:
             seconds = self._monotonic() - began
-            self._balancer.ended(instance, end.instance, seconds)
-            self.limiter.ended(envelope.route, seconds, end.load)
-            if end.load is Load.DROPPED:
-                self._listener.dropped(self._name)
-            self._listener.called(self._name, seconds)
+            self._learn(instance, envelope.route, end, seconds)
         work.sent = True
         return responded(response, instance.name, seconds * 1000, end.service)
+
+    def _learn(self, instance: Instance, route: str, end: CallEnd, seconds: float) -> None:
+        """Whoever decides by how calls end hears how one did."""
+        self._balancer.ended(instance, end.instance, seconds)
+        self.limiter.ended(route, seconds, end.load)
+        if end.load is Load.DROPPED:
+            self._listener.dropped(self._name)
+        self._listener.called(self._name, seconds)
 
     # --- response transform ---------------------------------------------------------------------
 

@@ -6,8 +6,8 @@ from urllib.parse import parse_qsl
 
 from broker.messages import Headers, Principal
 from broker.problems import ProblemType
+from config.header_fields import FOLD
 from config.models.auth import Client
-from ingress.forwarding import FOLD
 from ingress.identity.auth_listener import AuthListener
 from ingress.identity.session_store import NoSession, SessionsUnavailable, TooManySessions
 from ingress.identity.sessions import (

@@ -6,12 +6,19 @@ else passes in its order, with its duplicates and its spelling. Authorization pa
 
 from collections.abc import Collection, Iterable
 from enum import Enum, auto
-from string import ascii_lowercase, ascii_uppercase
 from urllib.parse import quote
 
 from broker.messages import Headers, Principal
 from broker.problems import ProblemType
-from config.header_fields import FORWARDED, HOP_BY_HOP, ORIGIN, ORIGIN_HINTS, SET_BY_THE_CALLER
+from config.header_fields import (
+    FOLD,
+    FORWARDED,
+    HOP_BY_HOP,
+    ORIGIN,
+    ORIGIN_HINTS,
+    SET_BY_INGRESS,
+    SET_BY_THE_CALLER,
+)
 from ingress.origin import Origins
 from ingress.problems import Refused
 from ingress.request import Request
@@ -25,7 +32,6 @@ class _Rule(Enum):
     ASIDE = auto()  # looked at when all fields are known
 
 
-_SET_HERE = ("x-user-id", "x-user-tier", "x-user-roles", "x-request-id")
 _FORWARDED = FORWARDED.encode()
 
 
@@ -34,7 +40,7 @@ def _ruled(names: Iterable[str], rule: _Rule) -> dict[bytes, _Rule]:
 
 
 _FROM_TRUSTED_PROXY = {
-    **_ruled(HOP_BY_HOP + SET_BY_THE_CALLER + _SET_HERE, _Rule.DROP),
+    **_ruled(HOP_BY_HOP + SET_BY_THE_CALLER + SET_BY_INGRESS, _Rule.DROP),
     **_ruled(("connection", *ORIGIN), _Rule.ASIDE),
     b"authorization": _Rule.ONCE,
 }
@@ -45,13 +51,6 @@ _STAYS = frozenset((b"via", b"traceparent", b"tracestate", b"idempotency-key")) 
     name.encode() for name in ORIGIN_HINTS
 }
 _ABOUT_THE_CONNECTION = frozenset((b"keep-alive", b"close", b""))
-
-# Folds case, and `_` and its like to `-`: servers that hand fields on as variables do the same, so
-# that X_User_Id would become X-User-Id behind the gateway.
-_PUNCTUATION = "!#$%&'*+.^_`|~"
-FOLD = bytes.maketrans(
-    (ascii_uppercase + _PUNCTUATION).encode(), (ascii_lowercase + "-" * len(_PUNCTUATION)).encode()
-)
 
 # Visible ASCII but `%`, which marks what was encoded; in a list of roles, `,` separates.
 _PLAIN_IN_ROLES = "!\"#$&'()*+/:;<=>?@[\\]^`{|}"

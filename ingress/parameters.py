@@ -11,8 +11,8 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from broker.messages import Headers
+from config.header_fields import FOLD
 from config.schemas import Schema, names_in, resolve, subschemas
-from ingress.forwarding import FOLD
 from ingress.strict_json import MOST_DIGITS
 
 # fmt: off
@@ -110,11 +110,6 @@ def header_pairs(headers: Headers) -> list[tuple[str, str]]:
         (name.translate(FOLD).decode("ascii", "replace"), value.decode("utf-8", "replace"))
         for name, value in headers
     ]
-
-
-def folded(name: str) -> str:
-    """A header field's name as in ``header_pairs``."""
-    return name.encode().translate(FOLD).decode()
 
 
 def _decoded(text: str) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from broker.messages import Envelope, Headers
 from broker.problems import ProblemType
+from config.header_fields import API_KEY
 from config.snapshot import Snapshot
 from ingress.auth_endpoints import ENDPOINTS, AuthEndpoints
 from ingress.deadline import timeout_for
@@ -24,7 +25,7 @@ from ingress.limits.embedded import EmbeddedStore
 from ingress.metrics import IngressListener, RequestFinished
 from ingress.origin import Origins
 from ingress.paths import split_target
-from ingress.policies.authentication import API_KEY_FIELD, DEFAULT_TIER, Authenticator
+from ingress.policies.authentication import DEFAULT_TIER, Authenticator
 from ingress.policies.authorization import missing_rights
 from ingress.policies.cors import CorsPolicy, Preflight, cors_policy, read_preflight
 from ingress.policies.endpoint_limits import EndpointLimits
@@ -61,7 +62,7 @@ class _Rules:
             options.auth, snapshot.tiers, identity.keyring(snapshot), clock
         )
         self.origins = Origins(options.trusted_proxies)
-        withheld = [API_KEY_FIELD] if options.auth.api_keys else []
+        withheld = [API_KEY] if options.auth.api_keys else []
         self.forwarding = Forwarding(self.origins, withheld)
         self.ip_filter = ip_filter(options.ip_filter)
         self.cors = cors_policy(options.cors)

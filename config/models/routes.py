@@ -12,12 +12,17 @@ from pydantic import (
     model_validator,
 )
 
-from config.header_fields import demanded_in_vain
 from config.models.base import Model, allow_method_too
 from config.models.origins import Cors, IpFilter
 from config.models.rates import RateLimitOrNumber
 from config.paths import REST, is_reserved, pattern_parameters
-from config.schemas import Schema, object_problems, schema_problems, spelling_problems
+from config.schemas import (
+    Schema,
+    demanded_in_vain,
+    object_problems,
+    schema_problems,
+    spelling_problems,
+)
 from config.values import (
     Flag,
     Methods,

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection
 
 from broker.messages import Principal
 from broker.problems import ProblemType
+from config.header_fields import API_KEY
 from config.models.auth import Auth
 from ingress.identity.api_keys import ApiKeys
 from ingress.identity.claims import Claims, ClaimsReader
@@ -22,7 +23,6 @@ from ingress.problems import Refused
 from ingress.request import HeaderLookup
 
 DEFAULT_TIER = "FREE"
-API_KEY_FIELD = "X-API-Key"
 
 # What some service may read as a bearer token: all that begins so, and a challenge behind a comma,
 # but no parameter, nor what stands in the quotes of one. Takes no longer than the field is long.
@@ -81,7 +81,7 @@ class Authenticator:
                 return await self._bearer(authorization, token.strip(" "))
             if _mentions_bearer(authorization):
                 raise _challenge(str(malformed()), "invalid_token", NotGenuine)
-        if self._api_keys and (key := headers.get(API_KEY_FIELD)) is not None:
+        if self._api_keys and (key := headers.get(API_KEY)) is not None:
             return self._machine(key)
         if required:
             or_key = " or an API key" if self._api_keys else ""

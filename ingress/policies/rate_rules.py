@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from broker.messages import Headers, Principal
+from config.header_fields import FOLD
 from config.models.gateway import RateLimitRule
 from config.paths import REST
 from ingress.addresses import Address
-from ingress.forwarding import FOLD
 from ingress.limits.allowance import Allowance, Charge
 from ingress.limits.fields import quoted
 from ingress.limits.keys import address_identity, home_of, identity, key

@@ -7,10 +7,10 @@ import msgspec
 
 from broker.messages import Headers
 from broker.problems import ProblemType
+from config.header_fields import FOLD, folded
 from config.models.routes import RequestValidation, Route
 from config.schemas import Schema
-from ingress.forwarding import FOLD
-from ingress.parameters import Parameters, Unreadable, folded, header_pairs, query_pairs
+from ingress.parameters import Parameters, Unreadable, header_pairs, query_pairs
 from ingress.problems import FieldError, Refused
 from ingress.schema_errors import MOST_ERRORS, SchemaCheck, pointer
 from ingress.schema_work import work_of

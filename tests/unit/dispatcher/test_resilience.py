@@ -422,6 +422,24 @@ async def test_a_probe_that_was_lost_to_another_is_held() -> None:
     assert held.outgoing is ready  # a transform is made once
 
 
+async def test_what_is_held_is_shaped_by_the_configuration_that_calls() -> None:
+    """A reload replaces transforms; what was made by the ones before is made anew."""
+    delivery = RecordingDelivery(
+        post(headers=((b"Content-Type", b"application/json"),), body=b'{"a":1}'),
+        redelivered=False,
+        log=[],
+    )
+    work = Work(delivery)
+    for name in ("b", "c"):
+        change = {"name": "t", "request_transform": {"jsonpath": {name: "$.a"}}}
+        bench = Bench(transforms=[Transform.model_validate(change)])
+        task = asyncio.create_task(bench.pipeline.handle(work))
+        call = await bench.call(1)
+        assert call.request.body == b'{"%s":1}' % name.encode()
+        call.answer()
+        await task
+
+
 async def test_the_configured_answer_is_not_transformed() -> None:
     """It has the shape that it is to have; answers of the service are changed."""
     change = {"name": "t", "response_transform": {"jsonpath": {"b": "$.a"}}}

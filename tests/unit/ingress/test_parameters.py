@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from ingress.parameters import Parameters, Unreadable, folded, header_pairs, query_pairs
+from config.header_fields import folded
+from ingress.parameters import Parameters, Unreadable, header_pairs, query_pairs
 
 
 def instance(schema: dict[str, Any], query: str) -> dict[str, object]:
