@@ -1,5 +1,7 @@
 """Whose turn it is among large messages."""
 
+import asyncio
+
 from broker.contract import OnPublished, Published
 from broker.large_messages import LargeMessages
 from broker.messages import Envelope
@@ -85,3 +87,21 @@ async def test_what_was_sent_in_time_does_not_expire() -> None:
     link.settle(second)
     assert await link.ended.next() is Published.ACCEPTED
     assert not link.ended.waiting
+
+
+async def test_a_turn_that_came_in_time_has_no_other_end() -> None:
+    """What was sent is not told of as never sent when the time to wait is over."""
+    link = Link(timeout=0.02)
+    first, second = link.publish(60, 60)
+    link.settle(first)
+    assert list(link.under_way) == [second]
+    failures: list[dict[str, object]] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: failures.append(context))
+    over = asyncio.Event()
+    loop.call_later(0.05, over.set)
+    await over.wait()
+    link.settle(second)
+
+    assert await link.ended.take(2) == [Published.ACCEPTED] * 2
+    assert failures == []

@@ -110,3 +110,31 @@ async def test_a_watcher_that_fails_keeps_nobody_from_connecting_anew() -> None:
 
     connected, disconnected = ConnectionState.CONNECTED, ConnectionState.DISCONNECTED
     assert heard[:3] == [connected, disconnected, connected]
+
+
+class LinkThatCanNotBeClosed(LinkWithOverdueConfirms):
+    """Fails in a way that nobody has foreseen."""
+
+    async def close(self) -> None:
+        raise RuntimeError("closed twice")
+
+
+async def test_an_unforeseen_failure_does_not_end_the_supervisor() -> None:
+    """The next link is opened all the same."""
+    first = LinkThatCanNotBeClosed(silent=False, blocked=False)
+    second = LinkWithOverdueConfirms(silent=False, blocked=False)
+    links, again, never = iter([first, second]), asyncio.Event(), asyncio.Event()
+
+    async def open_link() -> Link:
+        return cast(Link, next(links))
+
+    async def check(_: Link) -> None:
+        await never.wait()
+
+    supervisor = Supervisor(open_link, check, again.set, lambda: 0.0)
+    running = asyncio.create_task(supervisor.run())
+    await supervisor.connected.wait()
+    first.give_up()
+    await asyncio.wait_for(again.wait(), 30)
+    running.cancel()
+    await asyncio.wait([running])

@@ -1,5 +1,9 @@
 """What clients are told of their limits (draft-ietf-httpapi-ratelimit-headers-10)."""
 
+from math import ceil
+
+import pytest
+
 from ingress.limits.allowance import REQUEST, Allowance, Charge, Outcome
 from ingress.limits.fields import legacy_fields, policy_field, quoted, state_field
 
@@ -17,6 +21,15 @@ def test_what_is_left() -> None:
     """Of an admitted request all limits are told: what remains, and seconds until it is more."""
     outcome = Outcome(True, [PRO, ROUTE], [1 * REQUEST, REQUEST * 3 // 2])
     assert state_field(outcome) == (b"RateLimit", b'"pro";r=1099;t=1, "GET /x";r=0;t=15')
+
+
+@pytest.mark.parametrize("each", [PRO, ROUTE])
+def test_the_field_says_what_the_arithmetic_says(each: Charge) -> None:
+    """Also where a limit was lowered, so that more is used than there is room for."""
+    allowance, room = each.allowance, each.allowance.room
+    for level in (0, 1, REQUEST - 1, REQUEST, room - 1, room, room + 1, 2 * room):
+        remaining, seconds = allowance.remaining(level), ceil(allowance.until_more(level))
+        assert allowance.state(level) == b"%b;r=%d;t=%d" % (allowance.name, remaining, seconds)
 
 
 def test_of_a_refused_request() -> None:
